@@ -1,0 +1,1 @@
+//! For tests only: the suite that every runtime passes, and a runtime that plays a script.

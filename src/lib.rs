@@ -1,0 +1,6 @@
+//! sandboxd runs programs that nobody trusts, holds them to their limits and says what happened.
+//!
+//! The library exists for the binary and its tests; ARCHITECTURE.md has the map.
+
+pub mod engine;
+pub mod telemetry;

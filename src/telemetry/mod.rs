@@ -1,0 +1,5 @@
+//! What operators see: every metric by name in `metrics`, the logs in `logs`.
+
+pub mod metrics;
+
+pub use metrics::Metrics;
