@@ -1,0 +1,24 @@
+//! What the engine is told when it starts, already believed: the configuration file's own shape is elsewhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::LimitPolicy;
+
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Executions at once; above zero.
+    pub max_concurrent: usize,
+    /// Executions that may wait for their turn; 0 refuses at once whatever can't start at once.
+    pub queue_length: usize,
+    /// How long one of them may wait.
+    pub queue_timeout: Duration,
+    /// The runtime of a submission that names none.
+    pub default_runtime: String,
+    pub run: LimitPolicy,
+    pub compile: LimitPolicy,
+    /// CPU bandwidth of one sandbox, in thousandths of a CPU; `None` leaves it open.
+    pub cpu_millis: Option<u32>,
+    /// The kind (`native`, `docker`, `containerd`) of each runtime by its name, for `GET /api/runtimes`.
+    pub runtime_kinds: BTreeMap<String, String>,
+}
