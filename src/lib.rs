@@ -3,4 +3,5 @@
 //! The library exists for the binary and its tests; ARCHITECTURE.md has the map.
 
 pub mod engine;
+pub mod executors;
 pub mod telemetry;

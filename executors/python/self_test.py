@@ -1,0 +1,3 @@
+import sys
+
+print(int(input()) + 1, sys.argv[1:], sys.argv[0])

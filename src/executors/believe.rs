@@ -1,0 +1,243 @@
+//! From a manifest as written to an [`Executor`] in which nothing is left to doubt: every check there is, and all
+//! violations of a file at once. No check knows a language.
+//!
+//! A value that can't be believed is replaced by a harmless one, so that the checks behind it still run: with an
+//! error noted, no executor comes of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sandboxd_contract::{FilePath, Glob, TOOLCHAIN_DIR};
+
+use super::manifest::{self, CompileSection, Folder, ManifestError, PrepareSection, SourceSection};
+use super::source::{Declared, SourceName};
+use super::template::{self, CommandTemplate};
+use super::{CompileStep, Example, Executor, Prepare, RunStep, SelfTest, Step};
+use crate::engine::{LimitName, LimitRequest};
+
+/// The share of a memory limit that `{heap_mib}` is where a manifest says nothing.
+const DEFAULT_HEAP_PERCENT: u64 = 60;
+const MAX_PREPARE_SECONDS: u64 = 3600;
+
+/// # Errors
+/// Everything that is wrong with the manifest.
+pub(super) fn executor(folder: &Folder) -> Result<Executor, Vec<ManifestError>> {
+    let written = manifest::parse(folder)?;
+    let mut check = Check { folder, toolchain: format!("{TOOLCHAIN_DIR}/{}", folder.id), errors: Vec::new() };
+
+    check.id();
+    check.not_blank("name", &written.name);
+    check.words("aliases", &written.aliases);
+    check.words("extensions", &written.extensions);
+    check.at_least_one("extensions", &written.extensions);
+    check.words("packages", &written.packages);
+    check.at_least_one("version_command", &written.version_command);
+    let env = check.env("env", written.env);
+    let source_name = check.source(written.source);
+    let compile = written.compile.map(|section| check.compile(section));
+    let run = &written.run;
+    let run = check.step("run", &run.command, &run.limits, run.heap_percent, run.stack_percent);
+    if compile.is_none() && written.run.command.iter().any(|word| word.contains("{compile_args}")) {
+        check.error("run.command", "{compile_args} needs a [compile] section");
+    }
+    let example = check.program("example.file", &written.example.file);
+    let self_test = check.program("self_test.file", &written.self_test.file);
+    let prepare = written.prepare.map(|section| check.prepare(&section));
+
+    let (true, Some(source_name), Some(example), Some(self_test)) =
+        (check.errors.is_empty(), source_name, example, self_test)
+    else {
+        return Err(check.errors);
+    };
+    Ok(Executor {
+        id: folder.id.clone(),
+        name: written.name,
+        aliases: written.aliases,
+        extensions: written.extensions,
+        packages: written.packages,
+        version_command: written.version_command,
+        env,
+        compile,
+        run: RunStep { step: run },
+        example: Example { name: example.0, code: example.1 },
+        self_test: SelfTest {
+            name: self_test.0,
+            code: self_test.1,
+            stdin: written.self_test.stdin,
+            args: written.self_test.args,
+            stdout: written.self_test.stdout,
+        },
+        prepare,
+        files: folder.files.clone(),
+        source_name,
+        toolchain: check.toolchain,
+    })
+}
+
+/// Collects violations.
+struct Check<'a> {
+    folder: &'a Folder,
+    toolchain: String,
+    errors: Vec<ManifestError>,
+}
+
+impl Check<'_> {
+    fn error(&mut self, key: &str, message: impl Into<String>) {
+        self.errors.push(self.folder.error(key, message));
+    }
+
+    /// The id is also the name of an image and of a folder, so it takes what both allow.
+    fn id(&mut self) {
+        let id = &self.folder.id;
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
+        let begins_well = id.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        if id.len() > 64 || !begins_well || !id.chars().all(allowed) {
+            let message =
+                format!("the folder's name {id:?} is the id: 1 to 64 of a-z, 0-9, '-', '_' and '.'");
+            self.error("id", message);
+        }
+    }
+
+    fn not_blank(&mut self, key: &str, text: &str) {
+        if text.trim().is_empty() {
+            self.error(key, "must not be empty");
+        }
+    }
+
+    fn at_least_one(&mut self, key: &str, list: &[String]) {
+        if list.is_empty() {
+            self.error(key, "must have at least one entry");
+        }
+    }
+
+    fn words(&mut self, key: &str, words: &[String]) {
+        for word in words {
+            if word.is_empty()
+                || word.starts_with('.')
+                || word.contains(|c: char| c.is_whitespace() || c == '/')
+            {
+                self.error(key, format!("{word:?} must be a word, without a dot in front, space or slash"));
+            }
+        }
+    }
+
+    fn env(&mut self, key: &str, env: BTreeMap<String, String>) -> Vec<(String, String)> {
+        let mut believed = Vec::with_capacity(env.len());
+        for (name, value) in env {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                self.error(
+                    key,
+                    format!("{name:?} is no name for a variable: it must have no '=' and no NUL"),
+                );
+            }
+            match template::constant(&value, &self.toolchain) {
+                Ok(value) => believed.push((name, value)),
+                Err(message) => self.error(&format!("{key}.{name}"), message),
+            }
+        }
+        believed
+    }
+
+    fn source(&mut self, section: SourceSection) -> Option<SourceName> {
+        let fixed = self.path("source.name", &section.name);
+        let declared = section.declared.map(|section| {
+            self.not_blank("source.declared.after", &section.after);
+            self.at_least_one("source.declared.keywords", &section.keywords);
+            Declared { after: section.after, keywords: section.keywords, suffix: section.suffix }
+        });
+        Some(SourceName { fixed: fixed?, declared })
+    }
+
+    fn compile(&mut self, section: CompileSection) -> CompileStep {
+        self.at_least_one("compile.artifacts", &section.artifacts);
+        let mut artifacts = Vec::with_capacity(section.artifacts.len());
+        for pattern in &section.artifacts {
+            match Glob::parse(pattern) {
+                Ok(glob) => artifacts.push(glob),
+                Err(message) => self.error("compile.artifacts", format!("{pattern:?}: {message}")),
+            }
+        }
+        if section.args.iter().any(|arg| arg.contains('\0')) {
+            self.error("compile.args", "must not hold a NUL");
+        }
+        CompileStep {
+            env: self.env("compile.env", section.env),
+            artifacts,
+            step: self.step(
+                "compile",
+                &section.command,
+                &section.limits,
+                section.heap_percent,
+                section.stack_percent,
+            ),
+            args: section.args,
+        }
+    }
+
+    fn step(
+        &mut self,
+        section: &str,
+        command: &[String],
+        limits: &BTreeMap<String, u64>,
+        heap_percent: Option<u64>,
+        stack_percent: Option<u64>,
+    ) -> Step {
+        let command = CommandTemplate::parse(command).unwrap_or_else(|problems| {
+            for problem in problems {
+                self.error(&format!("{section}.command"), problem);
+            }
+            CommandTemplate::default()
+        });
+        let mut believed = LimitRequest::default();
+        for (name, value) in limits {
+            let key = format!("{section}.limits.{name}");
+            match LimitName::ALL.into_iter().find(|known| known.as_str() == name) {
+                Some(_) if *value == 0 => self.error(&key, "must be above zero"),
+                Some(known) => believed.set(known, Some(*value)),
+                None => {
+                    let names = LimitName::ALL.map(LimitName::as_str).join(", ");
+                    self.error(&key, format!("is no limit; there are {names}"));
+                }
+            }
+        }
+        for (name, percent) in [("heap_percent", heap_percent), ("stack_percent", stack_percent)] {
+            if percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
+                self.error(&format!("{section}.{name}"), "must be 1 to 100");
+            }
+        }
+        Step {
+            command,
+            limits: believed,
+            heap_percent: heap_percent.unwrap_or(DEFAULT_HEAP_PERCENT),
+            stack_percent,
+        }
+    }
+
+    fn prepare(&mut self, section: &PrepareSection) -> Prepare {
+        if !(1..=MAX_PREPARE_SECONDS).contains(&section.timeout_seconds) {
+            self.error("prepare.timeout_seconds", format!("must be 1 to {MAX_PREPARE_SECONDS}"));
+        }
+        Prepare {
+            script: self.text("prepare.script", &section.script),
+            timeout: Duration::from_secs(section.timeout_seconds),
+        }
+    }
+
+    /// A program beside the manifest: its name and its text.
+    fn program(&mut self, key: &str, name: &str) -> Option<(FilePath, String)> {
+        let path = self.path(key, name);
+        let text = self.text(key, name);
+        path.map(|path| (path, text))
+    }
+
+    fn path(&mut self, key: &str, path: &str) -> Option<FilePath> {
+        FilePath::parse(path).map_err(|error| self.error(key, format!("{path:?} {error}"))).ok()
+    }
+
+    fn text(&mut self, key: &str, name: &str) -> String {
+        self.folder.text(name).unwrap_or_else(|message| {
+            self.error(key, message);
+            String::new()
+        })
+    }
+}
