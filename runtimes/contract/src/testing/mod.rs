@@ -1,1 +1,4 @@
 //! For tests only: the suite that every runtime passes, and a runtime that plays a script.
+
+pub mod fake;
+pub mod script;
