@@ -11,6 +11,7 @@ use std::time::Duration;
 use sandboxd_contract::Runtime;
 use tokio::sync::mpsc;
 
+use crate::executors::Catalog;
 use crate::telemetry::Metrics;
 
 pub use config::EngineConfig;
@@ -21,6 +22,7 @@ pub use types::*;
 /// Runs submissions; one of them for the whole daemon.
 pub struct Engine {
     config: EngineConfig,
+    catalog: Catalog,
     runtimes: Vec<Arc<dyn Runtime>>,
     metrics: Arc<Metrics>,
 }
@@ -30,7 +32,7 @@ impl Engine {
         for runtime in &runtimes {
             metrics.announce_runtime(runtime.name());
         }
-        Arc::new(Self { config, runtimes, metrics })
+        Arc::new(Self { config, catalog, runtimes, metrics })
     }
 
     /// Asks a runtime what it can do and finds out which executors are installed on it, by running the version
@@ -67,7 +69,15 @@ impl Engine {
 
     /// Every executor, and how it stands with it on each runtime.
     pub fn languages(&self) -> Vec<LanguageStatus> {
-        Vec::new()
+        let unknown = |runtime: &Arc<dyn Runtime>| LanguageOnRuntime {
+            runtime: runtime.name().to_owned(),
+            installation: Installation::NotLookedFor,
+        };
+        let status = |executor: &Arc<_>| LanguageStatus {
+            executor: Arc::clone(executor),
+            runtimes: self.runtimes.iter().map(unknown).collect(),
+        };
+        self.catalog.iter().map(status).collect()
     }
 
     /// Every configured runtime, and what it said when it was last asked.

@@ -1,17 +1,16 @@
 //! What the engine says of itself: languages, runtimes, load. Plain values for the doors to show; how each becomes
 //! known is in `discovery` and `admission`.
 
+use std::sync::Arc;
+
 use sandboxd_contract::Probe;
+
+use crate::executors::Executor;
 
 /// One executor, and how it stands with it on each runtime.
 #[derive(Debug, Clone)]
 pub struct LanguageStatus {
-    pub id: String,
-    /// For people: `C++`.
-    pub name: String,
-    pub aliases: Vec<String>,
-    /// The Debian packages that it needs on the native runtime.
-    pub packages: Vec<String>,
+    pub executor: Arc<Executor>,
     /// In the order of the configured runtimes, each once.
     pub runtimes: Vec<LanguageOnRuntime>,
 }
