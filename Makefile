@@ -1,0 +1,40 @@
+# What a person types: `make run`, `make test`. Everything a machine needs comes from here.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/sandboxd
+STATE_DIR := $(or $(SANDBOXD_STATE_DIR),.cache/state)
+CONFIG := $(or $(SANDBOXD_CONFIG),config.toml.example)
+
+.PHONY: help run build languages test lint bench clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: languages build ## install what is missing, build, start the daemon and print a request that works
+	@make/run.sh $(BINARY) $(CONFIG)
+
+build: ## the release binary
+	@make/need-cargo.sh
+	cargo build --release --locked
+
+languages: ## install the Debian packages of the languages that are missing
+	@make/languages.sh
+
+test: languages ## every test; privileged ones print SKIP and why where they can't run
+	@make/need-cargo.sh
+	@tests/run.sh
+
+lint: ## formatting, clippy with warnings denied
+	@make/need-cargo.sh
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+bench: languages build ## ratios to a bare spawn, in one run
+	$(BINARY) bench
+
+clean: ## what was built and cached here
+	cargo clean
+	rm -rf .cache

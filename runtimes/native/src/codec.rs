@@ -1,0 +1,106 @@
+//! Plain bytes between the daemon, its lanes and the parked programs: little-endian numbers, length-prefixed strings.
+//!
+//! Both ends are the same binary, so there are no versions here. A reader never trusts a length further than the
+//! bytes it holds.
+
+#[derive(Debug, Default)]
+pub(crate) struct Writer(Vec<u8>);
+
+impl Writer {
+    pub(crate) fn new() -> Self {
+        Self(Vec::with_capacity(256))
+    }
+
+    pub(crate) fn byte(&mut self, value: u8) -> &mut Self {
+        self.0.push(value);
+        self
+    }
+
+    pub(crate) fn number(&mut self, value: u64) -> &mut Self {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    /// A number that may be unknown.
+    pub(crate) fn optional(&mut self, value: Option<u64>) -> &mut Self {
+        self.byte(u8::from(value.is_some())).number(value.unwrap_or(0))
+    }
+
+    pub(crate) fn bytes(&mut self, value: &[u8]) -> &mut Self {
+        self.number(value.len() as u64);
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// A message that ends too early or names what does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message")]
+pub(crate) struct Malformed;
+
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (head, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    pub(crate) fn byte(&mut self) -> Result<u8, Malformed> {
+        self.take(1)?.first().copied().ok_or(Malformed)
+    }
+
+    pub(crate) fn number(&mut self) -> Result<u64, Malformed> {
+        let bytes = self.take(8)?.try_into().map_err(|_| Malformed)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    pub(crate) fn optional(&mut self) -> Result<Option<u64>, Malformed> {
+        let known = self.byte()? != 0;
+        let value = self.number()?;
+        Ok(known.then_some(value))
+    }
+
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = usize::try_from(self.number()?).map_err(|_| Malformed)?;
+        self.take(length)
+    }
+
+    pub(crate) fn string(&mut self) -> Result<String, Malformed> {
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut writer = Writer::new();
+        writer.byte(7).number(u64::MAX).optional(None).optional(Some(3)).bytes(b"abc");
+        let bytes = writer.finish();
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(reader.byte(), Ok(7));
+        assert_eq!(reader.number(), Ok(u64::MAX));
+        assert_eq!(reader.optional(), Ok(None));
+        assert_eq!(reader.optional(), Ok(Some(3)));
+        assert_eq!(reader.bytes(), Ok(&b"abc"[..]));
+        assert_eq!(reader.byte(), Err(Malformed));
+    }
+
+    #[test]
+    fn a_length_beyond_the_message_is_malformed() {
+        let bytes = u64::MAX.to_le_bytes();
+        assert_eq!(Reader::new(&bytes).bytes(), Err(Malformed));
+    }
+}

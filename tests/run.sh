@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Every test, then one line that sums them up.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --workspace --locked --no-fail-fast -- --nocapture 2>&1 | tee "$log" || status=$?
+skipped=$(grep -c '^SKIP' "$log" || true)
+if [ -n "${CI:-}" ] && [ "$skipped" -gt 0 ]; then
+  echo "In CI nothing may be skipped:"
+  grep '^SKIP' "$log"
+  status=1
+fi
+awk -v skipped="$skipped" '
+  /^test result:/ { passed += $4; failed += $6 }
+  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }
+' "$log"
+exit "$status"
