@@ -36,7 +36,14 @@ pub(crate) fn collect(work: BorrowedFd, request: &CollectRequest) -> Result<Coll
 
 fn open_beneath(folder: BorrowedFd, name: &std::ffi::CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
     let how = OpenHow::new()
-        .flags(flags | OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY)
+        .flags(
+            flags
+                | OFlag::O_RDONLY
+                | OFlag::O_NOFOLLOW
+                | OFlag::O_NONBLOCK
+                | OFlag::O_CLOEXEC
+                | OFlag::O_NOCTTY,
+        )
         .mode(Mode::empty())
         .resolve(
             ResolveFlag::RESOLVE_BENEATH
@@ -84,7 +91,11 @@ impl Walk<'_> {
             } else if self.request.globs.iter().any(|glob| glob.matches(&path)) {
                 match self.file(folder.as_fd(), name) {
                     Ok((content, executable)) => {
-                        self.collected.files.push(CollectedFile { path, content: content.into(), executable });
+                        self.collected.files.push(CollectedFile {
+                            path,
+                            content: content.into(),
+                            executable,
+                        });
                     }
                     Err(reason) => self.omit(path, reason),
                 }

@@ -26,13 +26,15 @@ use nix::{
         resource::{Resource, setrlimit},
         stat::{Mode, umask},
     },
-    unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setgroups, setresgid, setresuid, setsid},
+    unistd::{
+        Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setgroups, setresgid, setresuid,
+        setsid,
+    },
 };
 use sandboxd_contract::WORK_DIR;
 
 use crate::{
-    landlock,
-    packet,
+    landlock, packet,
     protocol::{FileHeader, Launch},
     sys,
 };
@@ -108,7 +110,8 @@ fn become_program(socket: &mut UnixStream) -> Result<Option<String>, String> {
 
 fn receive_launch(socket: &mut UnixStream) -> Result<Option<(Launch, [OwnedFd; 3])>, String> {
     let mut length = [0; 8];
-    let (received, descriptors) = packet::receive(socket.as_fd(), &mut length).map_err(|errno| errno.to_string())?;
+    let (received, descriptors) =
+        packet::receive(socket.as_fd(), &mut length).map_err(|errno| errno.to_string())?;
     if received == 0 {
         return Ok(None);
     }
@@ -152,7 +155,8 @@ fn receive_file(socket: &mut UnixStream) -> Result<(), String> {
 
 /// Execs; returns only with the reason why it could not.
 fn execute(launch: &Launch, socket: &UnixStream) -> String {
-    let strings = |list: &[Vec<u8>]| -> Result<Vec<CString>, _> { list.iter().cloned().map(CString::new).collect() };
+    let strings =
+        |list: &[Vec<u8>]| -> Result<Vec<CString>, _> { list.iter().cloned().map(CString::new).collect() };
     let (Ok(argv), Ok(env)) = (strings(&launch.argv), strings(&launch.env)) else {
         return "an argument holds a NUL".to_owned();
     };

@@ -2,9 +2,7 @@
 //! be written to, and signals and abstract sockets stay within the sandbox. Never the only wall: an older kernel
 //! holds less of it, or nothing.
 
-use landlock::{
-    ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
-};
+use landlock::{ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope};
 
 use crate::rootfs::BOX;
 
@@ -24,7 +22,10 @@ pub(crate) fn restrict() -> Result<(), Box<dyn std::error::Error>> {
         .create()?
         .add_rule(PathBeneath::new(root, AccessFs::from_read(NEWEST)))?
         .add_rule(PathBeneath::new(disk, everything))?
-        .add_rule(PathBeneath::new(devices, AccessFs::from_read(NEWEST) | AccessFs::WriteFile | AccessFs::IoctlDev))?
+        .add_rule(PathBeneath::new(
+            devices,
+            AccessFs::from_read(NEWEST) | AccessFs::WriteFile | AccessFs::IoctlDev,
+        ))?
         .restrict_self()?;
     Ok(())
 }

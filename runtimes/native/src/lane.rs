@@ -115,7 +115,9 @@ impl Serving<'_, '_> {
         if !self.ended {
             polled.push(PollFd::new(self.slot.status.as_fd(), PollFlags::POLLIN));
             polled.push(PollFd::new(self.slot.pidfd.as_fd(), PollFlags::POLLIN));
-            polled.extend(self.slot.oom_event.iter().map(|event| PollFd::new(event.as_fd(), PollFlags::POLLIN)));
+            polled.extend(
+                self.slot.oom_event.iter().map(|event| PollFd::new(event.as_fd(), PollFlags::POLLIN)),
+            );
         }
         let timeout = match self.oom_until {
             Some(_) if !self.ended => PollTimeout::try_from(OOM_RECHECK).unwrap_or(PollTimeout::MAX),

@@ -10,9 +10,9 @@ mod codec;
 mod collect;
 mod guest;
 mod init;
+mod landlock;
 mod lane;
 mod lane_client;
-mod landlock;
 mod packet;
 mod pool;
 mod protocol;
@@ -30,7 +30,8 @@ use async_trait::async_trait;
 use nix::unistd::geteuid;
 use sandboxd_cgroup::{Layout, Subtree};
 use sandboxd_contract::{
-    KernelLimit, KernelLimits, LimitSupport, Probe, Result, Runtime, RuntimeError, Sandbox, SandboxSpec, Swept,
+    KernelLimit, KernelLimits, LimitSupport, Probe, Result, Runtime, RuntimeError, Sandbox, SandboxSpec,
+    Swept,
 };
 use tokio::sync::OnceCell;
 
@@ -148,7 +149,8 @@ impl NativeRuntime {
     /// Makes a sandbox and destroys it: the only proof that it can be done.
     async fn prove(&self) -> std::result::Result<(), String> {
         self.open().await.map_err(|error| error.to_string())?;
-        let slot = self.pool.take(SlotLimits::of(&self.config.expected)).await.map_err(|error| error.to_string())?;
+        let slot =
+            self.pool.take(SlotLimits::of(&self.config.expected)).await.map_err(|error| error.to_string())?;
         NativeSandbox::new(slot).destroy().await.map_err(|error| error.to_string())
     }
 }
@@ -186,7 +188,9 @@ impl Runtime for NativeRuntime {
     }
 
     async fn launch(&self, spec: &SandboxSpec) -> Result<Box<dyn Sandbox>> {
-        let asked = KernelLimit::ALL.into_iter().filter(|limit| *limit != KernelLimit::Cpu || spec.limits.cpu_millis.is_some());
+        let asked = KernelLimit::ALL
+            .into_iter()
+            .filter(|limit| *limit != KernelLimit::Cpu || spec.limits.cpu_millis.is_some());
         for limit in asked {
             if let LimitSupport::Missing(reason) = self.support(limit) {
                 return Err(RuntimeError::LimitNotHeld { limit, reason });

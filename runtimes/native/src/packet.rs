@@ -35,12 +35,8 @@ pub(crate) fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> nix::Result<(usi
     let mut control = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     loop {
         let mut parts = [IoSliceMut::new(buffer)];
-        let received = recvmsg::<()>(
-            socket.as_raw_fd(),
-            &mut parts,
-            Some(&mut control),
-            MsgFlags::MSG_CMSG_CLOEXEC,
-        );
+        let received =
+            recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC);
         let message = match received {
             Err(Errno::EINTR) => continue,
             other => other?,

@@ -89,9 +89,8 @@ impl Pool {
         };
         permit.forget();
         let mut state = self.state();
-        let best = (0..state.slots.len()).max_by_key(|at| {
-            state.slots.get(*at).map(|slot| likeness(slot.limits, limits))
-        });
+        let best = (0..state.slots.len())
+            .max_by_key(|at| state.slots.get(*at).map(|slot| likeness(slot.limits, limits)));
         best.map(|at| state.slots.swap_remove(at))
             .ok_or_else(|| RuntimeError::unavailable("no sandbox is ready"))
     }

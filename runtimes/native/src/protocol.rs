@@ -83,8 +83,12 @@ impl NewLane {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Built {
     /// The landlock ABI of this kernel, 0 for none.
-    Ok { landlock_abi: u32 },
-    Failed { reason: String },
+    Ok {
+        landlock_abi: u32,
+    },
+    Failed {
+        reason: String,
+    },
 }
 
 impl Built {
@@ -310,7 +314,9 @@ pub(crate) fn encode_launch(command: &Command, limits: &KernelLimits, files: &[F
 /// A file's header; its content follows.
 pub(crate) fn encode_file_header(file: &File) -> Vec<u8> {
     let mut body = Writer::new();
-    body.byte(u8::from(file.executable)).number(file.content.len() as u64).bytes(file.path.as_str().as_bytes());
+    body.byte(u8::from(file.executable))
+        .number(file.content.len() as u64)
+        .bytes(file.path.as_str().as_bytes());
     let body = body.finish();
     let mut framed = Vec::with_capacity(body.len() + 8);
     framed.extend_from_slice(&(body.len() as u64).to_le_bytes());
@@ -359,11 +365,7 @@ pub(crate) struct FileHeader {
 impl FileHeader {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut input = Reader::new(bytes);
-        Ok(Self {
-            executable: input.byte()? != 0,
-            content_bytes: input.number()?,
-            path: input.string()?,
-        })
+        Ok(Self { executable: input.byte()? != 0, content_bytes: input.number()?, path: input.string()? })
     }
 }
 

@@ -16,8 +16,8 @@ use nix::{
     unistd::{Gid, Uid, fchown, pipe2},
 };
 use sandboxd_contract::{
-    CollectRequest, Collected, Command, Exit, Facts, File, KernelLimits, Process, Result, RuntimeError, Sandbox,
-    Signal, Started,
+    CollectRequest, Collected, Command, Exit, Facts, File, KernelLimits, Process, Result, RuntimeError,
+    Sandbox, Signal, Started,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
@@ -96,7 +96,8 @@ impl Sandbox for NativeSandbox {
 
     async fn start(&mut self, command: Command, limits: &KernelLimits) -> Result<Started> {
         self.install(SlotLimits::of(limits)).await?;
-        let launch = self.launch.take().ok_or_else(|| RuntimeError::sandbox("start", "it was started before"))?;
+        let launch =
+            self.launch.take().ok_or_else(|| RuntimeError::sandbox("start", "it was started before"))?;
         let (stdin_read, stdin_write) = self.pipe()?;
         let (stdout_read, stdout_write) = self.pipe()?;
         let (stderr_read, stderr_write) = self.pipe()?;

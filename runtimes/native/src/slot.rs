@@ -60,7 +60,11 @@ pub(crate) struct Handles {
 impl Slot {
     /// # Errors
     /// One sentence; nothing is left then.
-    pub(crate) fn make(workshop: &Workshop, name: &str, limits: SlotLimits) -> Result<(Self, Handles), String> {
+    pub(crate) fn make(
+        workshop: &Workshop,
+        name: &str,
+        limits: SlotLimits,
+    ) -> Result<(Self, Handles), String> {
         let mut group = Group::create(workshop.subtree, name).map_err(|error| error.to_string())?;
         let made = Self::make_in(workshop, &mut group, limits);
         match made {
@@ -135,12 +139,16 @@ impl Slot {
     ///
     /// # Errors
     /// The limit's name and the reason.
-    pub(crate) fn set_limits(&mut self, limits: SlotLimits) -> Result<(), (sandboxd_contract::KernelLimit, String)> {
+    pub(crate) fn set_limits(
+        &mut self,
+        limits: SlotLimits,
+    ) -> Result<(), (sandboxd_contract::KernelLimit, String)> {
         use sandboxd_contract::KernelLimit::{Disk, Memory};
         self.group.set(&cgroup_limits(limits)).map_err(|error| (Memory, error.to_string()))?;
         if limits.disk_bytes != self.disk_bytes {
-            sys::resize_tmpfs(self.disk.as_fd(), limits.disk_bytes)
-                .map_err(|errno| (Disk, format!("resize the disk to {} bytes: {errno}", limits.disk_bytes)))?;
+            sys::resize_tmpfs(self.disk.as_fd(), limits.disk_bytes).map_err(|errno| {
+                (Disk, format!("resize the disk to {} bytes: {errno}", limits.disk_bytes))
+            })?;
             self.disk_bytes = limits.disk_bytes;
         }
         Ok(())

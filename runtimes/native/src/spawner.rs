@@ -79,7 +79,8 @@ fn set_up(daemon: &OwnedFd) -> Result<House, String> {
     }
     prctl::set_name(NAME).map_err(step("name the process"))?;
     // The daemon's own input and output are nobody's business here; its stderr stays for a last word.
-    let null = fs::File::options().read(true).write(true).open("/dev/null").map_err(|error| error.to_string())?;
+    let null =
+        fs::File::options().read(true).write(true).open("/dev/null").map_err(|error| error.to_string())?;
     dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).map_err(step("let go of stdin and stdout"))?;
     let thread = SingleThread::prove().map_err(step("be of one thread"))?;
     sys::reset_signals().map_err(step("reset signals"))?;
@@ -107,7 +108,8 @@ fn hear_setup(daemon: &OwnedFd) -> Result<(Setup, Subtree), String> {
     let mut buffer = vec![0; MAX_PACKET_BYTES];
     let (received, descriptors) =
         packet::receive(daemon.as_fd(), &mut buffer).map_err(|errno| format!("hear the set-up: {errno}"))?;
-    let setup = Setup::decode(buffer.get(..received).unwrap_or_default()).map_err(|error| error.to_string())?;
+    let setup =
+        Setup::decode(buffer.get(..received).unwrap_or_default()).map_err(|error| error.to_string())?;
     let tagged = setup.cgroup_tags.iter().copied().zip(descriptors).collect();
     let subtree = Subtree::import(tagged).map_err(|error| error.to_string())?;
     Ok((setup, subtree))
@@ -119,7 +121,8 @@ fn enter_user_namespace() -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| {
         format!("make a user namespace: {errno} (see kernel.unprivileged_userns_clone and user.max_user_namespaces)")
     })?;
-    let write = |path: &str, text: String| fs::write(path, text).map_err(|error| format!("write {path}: {error}"));
+    let write =
+        |path: &str, text: String| fs::write(path, text).map_err(|error| format!("write {path}: {error}"));
     write("/proc/self/setgroups", "deny".to_owned())?;
     write("/proc/self/uid_map", format!("{INNER_UID} {user} 1"))?;
     write("/proc/self/gid_map", format!("{INNER_UID} {group} 1"))
@@ -138,11 +141,14 @@ impl House {
         let deaths = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(|errno| format!("make a signalfd: {errno}"))?;
         let built = Built::Ok { landlock_abi: sys::landlock_abi() };
-        packet::send(daemon.as_fd(), &built.encode(), &[]).map_err(|errno| format!("answer the daemon: {errno}"))?;
+        packet::send(daemon.as_fd(), &built.encode(), &[])
+            .map_err(|errno| format!("answer the daemon: {errno}"))?;
         let mut buffer = vec![0; MAX_PACKET_BYTES];
         loop {
-            let mut polled =
-                [PollFd::new(daemon.as_fd(), PollFlags::POLLIN), PollFd::new(deaths.as_fd(), PollFlags::POLLIN)];
+            let mut polled = [
+                PollFd::new(daemon.as_fd(), PollFlags::POLLIN),
+                PollFd::new(deaths.as_fd(), PollFlags::POLLIN),
+            ];
             match poll(&mut polled, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(format!("poll: {errno}")),

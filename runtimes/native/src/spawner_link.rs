@@ -128,7 +128,7 @@ fn bury(pid: Pid) {
 fn start(setup: &Setup, subtree: Option<&Subtree>) -> Result<(SpawnerLink, Pid), String> {
     let step = |what: &'static str| move |errno: Errno| format!("{what}: {errno}");
     if let Some(subtree) = subtree {
-        subtree.clear().map_err(|error| error.to_string())?;
+        subtree.clear("").map_err(|error| error.to_string())?;
     }
     let (socket, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(step("make a socket"))?;

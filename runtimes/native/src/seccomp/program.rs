@@ -142,7 +142,12 @@ impl Code {
     }
 
     /// Where a search over `ranges` begins: a new label, or for a single range the end that its rule leads to.
-    fn target(&mut self, ranges: &[(u32, Rule)], returns: &Returns, checks: &mut Vec<(Label, Rule)>) -> Label {
+    fn target(
+        &mut self,
+        ranges: &[(u32, Rule)],
+        returns: &Returns,
+        checks: &mut Vec<(Label, Rule)>,
+    ) -> Label {
         match ranges {
             [(_, Rule::Always(action))] => returns.label(*action),
             [(_, rule)] => {
@@ -185,7 +190,9 @@ impl Code {
         let places = self.places;
         // A distance beyond 255 can't be written; the tests show that the policy stays below, on every target.
         let distance = |from: usize, to: Label| {
-            places[to].and_then(|to| u8::try_from(to - from - 1).ok()).expect("a jump of at most 255 instructions")
+            places[to]
+                .and_then(|to| u8::try_from(to - from - 1).ok())
+                .expect("a jump of at most 255 instructions")
         };
         let resolve = |(at, instruction): (usize, &Instruction)| match instruction {
             Instruction::Plain(code, k) => sock_filter { code: *code as u16, jt: 0, jf: 0, k: *k },
@@ -262,7 +269,9 @@ mod tests {
         let numbers = (0..700).chain([0x4000_0000, 0x4000_0000 + 59, u32::MAX]);
         for number in numbers {
             let rule = rules.iter().find(|(other, _)| *other == number).map(|(_, rule)| rule);
-            for argument in [0, 1, 2, 8, 10, 16, 17, 0x0002_0000, 0x1000_0000, 0x5412, 0x541c, 0x0120_0011, u32::MAX] {
+            for argument in
+                [0, 1, 2, 8, 10, 16, 17, 0x0002_0000, 0x1000_0000, 0x5412, 0x541c, 0x0120_0011, u32::MAX]
+            {
                 let arguments = [argument; 6];
                 let got = run(&program, AUDIT_ARCH, number, arguments);
                 assert_eq!(got, expected(rule, arguments), "call {number}, argument {argument:#x}");

@@ -1,0 +1,269 @@
+//! One sandbox's group: its limits, and what they say of its use of resources.
+
+use std::{
+    fs::File,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        eventfd::{EfdFlags, EventFd},
+        stat::{Mode, mkdirat},
+    },
+};
+
+use crate::{
+    error::{Error, Result, Step},
+    files::{keyed, open_directory, open_file, read_file, read_whole, remove, write_file},
+    layout::{Controller, Version},
+    subtree::{Branch, Subtree},
+};
+
+/// `None` leaves a resource open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Swap is off with it.
+    pub memory_bytes: Option<u64>,
+    pub tasks: Option<u64>,
+    /// Thousandths of one CPU.
+    pub cpu_millis: Option<u32>,
+}
+
+/// `None` is "can't be known here".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub cpu_time: Option<Duration>,
+    pub memory_peak_bytes: Option<u64>,
+    pub oom_kills: Option<u64>,
+    pub tasks_peak: Option<u64>,
+    pub task_limit_hits: Option<u64>,
+}
+
+/// The period over which CPU bandwidth is counted, in microseconds: the kernel's own default.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// How often a memory limit below what is in use is tried again at what is in use.
+const SQUEEZES: u32 = 10;
+
+pub struct Group {
+    name: String,
+    branches: Arc<Vec<Branch>>,
+    directories: Vec<OwnedFd>,
+    limits: Limits,
+    counters: Counters,
+}
+
+/// Files that are read at the end of every run, opened ahead.
+#[derive(Default)]
+struct Counters {
+    cpu: Option<(Version, File)>,
+    memory_peak: Option<File>,
+    oom: Option<File>,
+    tasks_peak: Option<File>,
+    task_events: Option<File>,
+}
+
+impl Group {
+    /// # Errors
+    /// On any, nothing is left.
+    pub fn create(subtree: &Subtree, name: &str) -> Result<Self> {
+        let mut group = Self {
+            name: name.to_owned(),
+            branches: Arc::clone(&subtree.branches),
+            directories: Vec::new(),
+            limits: Limits::default(),
+            counters: Counters::default(),
+        };
+        match group.make() {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                group.remove()?;
+                Err(error)
+            }
+        }
+    }
+
+    fn make(&mut self) -> Result<()> {
+        for branch in self.branches.iter() {
+            mkdirat(&branch.directory, self.name.as_str(), Mode::from_bits_truncate(0o755))
+                .step("make", &self.name)?;
+            self.directories.push(open_directory(branch.directory.as_fd(), &self.name)?);
+        }
+        let find = |controller, v1: &str, v2: &str| -> Result<Option<(Version, File)>> {
+            let Some((branch, directory)) = self.of(controller) else { return Ok(None) };
+            let name = if branch.version == Version::V1 { v1 } else { v2 };
+            Ok(open_file(directory, name)?.map(|file| (branch.version, file)))
+        };
+        let file = |found: Result<Option<(Version, File)>>| found.map(|found| found.map(|(_, file)| file));
+        self.counters = Counters {
+            cpu: find(Controller::Cpuacct, "cpuacct.usage", "cpu.stat")?,
+            memory_peak: file(find(Controller::Memory, "memory.max_usage_in_bytes", "memory.peak"))?,
+            oom: file(find(Controller::Memory, "memory.oom_control", "memory.events"))?,
+            tasks_peak: file(find(Controller::Pids, "pids.peak", "pids.peak"))?,
+            task_events: file(find(Controller::Pids, "pids.events", "pids.events"))?,
+        };
+        Ok(())
+    }
+
+    fn of(&self, controller: Controller) -> Option<(&Branch, BorrowedFd<'_>)> {
+        let mut pairs = self.branches.iter().zip(&self.directories);
+        pairs
+            .find(|(branch, _)| branch.has(controller))
+            .map(|(branch, directory)| (branch, directory.as_fd()))
+    }
+
+    /// Installs limits, writing only what differs. A controller that is not there is passed over: see
+    /// [`Subtree::gap`].
+    ///
+    /// # Errors
+    /// The file that would not take its value.
+    pub fn set(&mut self, limits: &Limits) -> Result<()> {
+        if limits.memory_bytes != self.limits.memory_bytes {
+            self.set_memory(limits.memory_bytes)?;
+            self.limits.memory_bytes = limits.memory_bytes;
+        }
+        if limits.tasks != self.limits.tasks {
+            if let Some((_, directory)) = self.of(Controller::Pids) {
+                write_file(directory, "pids.max", &number_or(limits.tasks, "max"))?;
+            }
+            self.limits.tasks = limits.tasks;
+        }
+        if limits.cpu_millis != self.limits.cpu_millis {
+            self.set_cpu(limits.cpu_millis)?;
+            self.limits.cpu_millis = limits.cpu_millis;
+        }
+        Ok(())
+    }
+
+    fn set_memory(&self, bytes: Option<u64>) -> Result<()> {
+        let Some((branch, directory)) = self.of(Controller::Memory) else { return Ok(()) };
+        if branch.version == Version::V2 {
+            write_file(directory, "memory.oom.group", "1")?;
+            ignore_absence(write_file(directory, "memory.swap.max", "0"))?;
+            return write_file(directory, "memory.max", &number_or(bytes, "max"));
+        }
+        let raising = bytes.unwrap_or(u64::MAX) > self.limits.memory_bytes.unwrap_or(u64::MAX);
+        let value = number_or(bytes, "-1");
+        // Memory with swap may never be less than memory alone. Without swap accounting there is no such file.
+        let with_swap =
+            |value: &str| ignore_absence(write_file(directory, "memory.memsw.limit_in_bytes", value));
+        if raising {
+            with_swap(&value)?;
+        }
+        let value = match write_file(directory, "memory.limit_in_bytes", &value) {
+            Err(Error { errno: Errno::EBUSY, .. }) => squeeze(directory)?,
+            other => other.map(|()| value)?,
+        };
+        if raising { Ok(()) } else { with_swap(&value) }
+    }
+
+    fn set_cpu(&self, millis: Option<u32>) -> Result<()> {
+        let Some((branch, directory)) = self.of(Controller::Cpu) else { return Ok(()) };
+        let quota = millis.map(|millis| u64::from(millis) * CPU_PERIOD_US / 1000);
+        match branch.version {
+            Version::V1 => {
+                write_file(directory, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
+                write_file(directory, "cpu.cfs_quota_us", &number_or(quota, "-1"))
+            }
+            Version::V2 => {
+                write_file(directory, "cpu.max", &format!("{} {CPU_PERIOD_US}", number_or(quota, "max")))
+            }
+        }
+    }
+
+    /// Moves the calling process in, where it was not cloned in: v1 knows no other way. Writing to `tasks` is the
+    /// cheap one, right for a process of one thread.
+    ///
+    /// # Errors
+    /// The hierarchy that would not take it.
+    pub fn enter(&self) -> Result<()> {
+        let mut pairs = self.branches.iter().zip(&self.directories);
+        pairs.try_for_each(|(branch, directory)| match branch.version {
+            Version::V1 => write_file(directory.as_fd(), "tasks", "0"),
+            Version::V2 => Ok(()),
+        })
+    }
+
+    /// The v2 directory to clone into (CLONE_INTO_CGROUP), which spares the kernel's costly migration.
+    pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        let mut pairs = self.branches.iter().zip(&self.directories);
+        pairs.find(|(branch, _)| branch.version == Version::V2).map(|(_, directory)| directory.as_fd())
+    }
+
+    /// What the group has used so far.
+    pub fn usage(&self) -> Usage {
+        let text = |file: &Option<File>| file.as_ref().and_then(read_whole);
+        let number = |file: &Option<File>| text(file)?.trim().parse().ok();
+        let cpu_time = self.counters.cpu.as_ref().and_then(|(version, file)| {
+            let text = read_whole(file)?;
+            match version {
+                Version::V1 => text.trim().parse().ok().map(Duration::from_nanos),
+                Version::V2 => keyed(&text, "usage_usec").map(Duration::from_micros),
+            }
+        });
+        Usage {
+            cpu_time,
+            memory_peak_bytes: number(&self.counters.memory_peak),
+            oom_kills: text(&self.counters.oom).and_then(|text| keyed(&text, "oom_kill")),
+            tasks_peak: number(&self.counters.tasks_peak),
+            task_limit_hits: text(&self.counters.task_events).and_then(|text| keyed(&text, "max")),
+        }
+    }
+
+    /// v1: an eventfd that becomes readable when memory has run out, shortly before the kernel kills. v2 needs none,
+    /// since memory.oom.group makes the kernel kill the whole group.
+    ///
+    /// # Errors
+    /// When it can't be registered.
+    pub fn oom_event(&self) -> Result<Option<OwnedFd>> {
+        let Some((branch, directory)) = self.of(Controller::Memory) else { return Ok(None) };
+        if branch.version == Version::V2 {
+            return Ok(None);
+        }
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = EventFd::from_flags(flags).step("make", "an eventfd")?;
+        let Some(control) = open_file(directory, "memory.oom_control")? else { return Ok(None) };
+        let line = format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd());
+        write_file(directory, "cgroup.event_control", &line)?;
+        event.as_fd().try_clone_to_owned().step("keep", "an eventfd").map(Some)
+    }
+
+    /// Gives the group back once all of its processes are gone; idempotent.
+    ///
+    /// # Errors
+    /// When it stays busy for a fifth of a second.
+    pub fn remove(&mut self) -> Result<()> {
+        self.counters = Counters::default();
+        self.directories.clear();
+        self.branches.iter().try_for_each(|branch| remove(branch.directory.as_fd(), &self.name))
+    }
+}
+
+/// v1 refuses a limit below what is in use and can't be reclaimed. The sandbox's own few pages are all that is in use
+/// before a program starts, so the nearest limit that can be held is just those: the program then meets it at once.
+fn squeeze(directory: BorrowedFd) -> Result<String> {
+    let mut last = Errno::EBUSY;
+    for _ in 0..SQUEEZES {
+        let used = read_file(directory, "memory.usage_in_bytes").unwrap_or_default();
+        let used = used.trim().to_owned();
+        match write_file(directory, "memory.limit_in_bytes", &used) {
+            Ok(()) => return Ok(used),
+            Err(error) => last = error.errno,
+        }
+    }
+    Err(last).step("write", "memory.limit_in_bytes")
+}
+
+fn number_or(value: Option<u64>, otherwise: &str) -> String {
+    value.map_or_else(|| otherwise.to_owned(), |value| value.to_string())
+}
+
+fn ignore_absence(result: Result<()>) -> Result<()> {
+    match result {
+        Err(Error { errno: Errno::ENOENT, .. }) => Ok(()),
+        other => other,
+    }
+}
