@@ -28,7 +28,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn new(config: EngineConfig, runtimes: Vec<Arc<dyn Runtime>>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(
+        config: EngineConfig,
+        catalog: Catalog,
+        runtimes: Vec<Arc<dyn Runtime>>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         for runtime in &runtimes {
             metrics.announce_runtime(runtime.name());
         }
