@@ -83,10 +83,9 @@ impl Walk<'_> {
             let path = format!("{prefix}{}", name.to_string_lossy());
             if entry.file_type() == Some(Type::Directory) {
                 // The queue holds one descriptor a folder, so its length is bounded as well.
-                if depth < MAX_DEPTH && folders.len() < MAX_OPEN_FOLDERS {
-                    if let Ok(child) = open_beneath(folder.as_fd(), name, OFlag::O_DIRECTORY) {
-                        folders.push_back((child, format!("{path}/"), depth + 1));
-                    }
+                let room = depth < MAX_DEPTH && folders.len() < MAX_OPEN_FOLDERS;
+                if room && let Ok(child) = open_beneath(folder.as_fd(), name, OFlag::O_DIRECTORY) {
+                    folders.push_back((child, format!("{path}/"), depth + 1));
                 }
             } else if self.request.globs.iter().any(|glob| glob.matches(&path)) {
                 match self.file(folder.as_fd(), name) {

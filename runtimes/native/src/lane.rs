@@ -53,9 +53,12 @@ impl Lane<'_> {
 
     fn run_slots(&self) -> Result<(), String> {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| format!("make a network namespace: {errno}"))?;
+        // A lane that died with this number has left its last group behind.
+        let own = format!("{}.", self.index);
+        self.workshop.subtree.clear(&own).map_err(|error| error.to_string())?;
         let mut limits = self.first_limits;
         for generation in 0_u64.. {
-            let name = format!("{}.{generation}", self.index);
+            let name = format!("{own}{generation}");
             let (mut slot, handles) = Slot::make(&self.workshop, &name, limits)?;
             self.tell(&FromLane::Ready, &[handles.launch.as_raw_fd(), handles.work.as_raw_fd()]);
             drop(handles);

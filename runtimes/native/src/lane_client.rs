@@ -28,6 +28,10 @@ use crate::{
 /// Commands of one sandbox that may wait for its lane.
 const COMMANDS: usize = 8;
 
+/// A slot is never made for less memory than making it takes, with a good margin; such a limit is installed when the
+/// program starts.
+const ROOM_FOR_A_SLOT: u64 = 16 << 20;
+
 /// A slot that waits for a program, and the lines to it.
 pub(crate) struct ReadySlot {
     pub launch: OwnedFd,
@@ -146,7 +150,7 @@ impl LaneClient {
                 },
                 given = &mut given_back => {
                     let given = given.ok();
-                    if let Some(given) = &given {
+                    if let Some(given) = given.as_ref().filter(|given| given.next.memory_bytes >= ROOM_FOR_A_SLOT) {
                         self.limits = given.next;
                     }
                     self.send(ToLane::Renew(self.limits))?;

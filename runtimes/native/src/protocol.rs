@@ -96,7 +96,7 @@ impl Built {
         let mut out = Writer::new();
         match self {
             Self::Ok { landlock_abi } => out.byte(0).number(u64::from(*landlock_abi)),
-            Self::Failed { reason } => out.byte(1).bytes(reason.as_bytes()),
+            Self::Failed { reason } => out.byte(1).bytes(short(reason)),
         };
         out.finish()
     }
@@ -208,7 +208,7 @@ impl FromLane {
             Self::Ready => drop(out.byte(0)),
             Self::LimitsSet => drop(out.byte(1)),
             Self::LimitRefused { limit, reason } => {
-                out.byte(2).byte(*limit).bytes(reason.as_bytes());
+                out.byte(2).byte(*limit).bytes(short(reason));
             }
             Self::Facts(facts) => encode_facts(facts, out.byte(3)),
             Self::Exited(exit, facts) => {
@@ -218,7 +218,7 @@ impl FromLane {
                 };
                 encode_facts(facts, out.byte(4).byte(kind).number(value as u64));
             }
-            Self::Failed { reason } => drop(out.byte(5).bytes(reason.as_bytes())),
+            Self::Failed { reason } => drop(out.byte(5).bytes(short(reason))),
         }
         out.finish()
     }
@@ -274,7 +274,7 @@ impl FromInit {
         match self {
             Self::Parked => drop(out.byte(0)),
             Self::Ended(status) => drop(out.byte(1).number(*status as u32 as u64)),
-            Self::Failed(reason) => drop(out.byte(2).bytes(reason.as_bytes())),
+            Self::Failed(reason) => drop(out.byte(2).bytes(short(reason))),
         }
         out.finish()
     }
@@ -288,6 +288,12 @@ impl FromInit {
             _ => return Err(Malformed),
         })
     }
+}
+
+/// A reason that fits any of the packets.
+fn short(reason: &str) -> &[u8] {
+    let end = reason.floor_char_boundary(MAX_ANSWER_BYTES / 2);
+    reason.get(..end).unwrap_or_default().as_bytes()
 }
 
 /// The launch frame's fixed part: its length, then rlimits, command and the number of files. File headers and

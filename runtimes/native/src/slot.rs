@@ -48,6 +48,8 @@ pub(crate) struct Slot {
     group: Group,
     disk: OwnedFd,
     disk_bytes: u64,
+    /// What making the slot has cost, which is not the program's.
+    own_cpu_time: Duration,
     gone: bool,
 }
 
@@ -78,8 +80,10 @@ impl Slot {
                     group,
                     disk,
                     disk_bytes: limits.disk_bytes,
+                    own_cpu_time: Duration::ZERO,
                     gone: false,
                 };
+                slot.own_cpu_time = slot.group.usage().cpu_time.unwrap_or_default();
                 match oom_event {
                     Ok(event) => slot.oom_event = event,
                     Err(reason) => {
@@ -157,7 +161,7 @@ impl Slot {
     pub(crate) fn facts(&self) -> Facts {
         let usage = self.group.usage();
         Facts {
-            cpu_time: usage.cpu_time,
+            cpu_time: usage.cpu_time.map(|time| time.saturating_sub(self.own_cpu_time)),
             memory_peak_bytes: usage.memory_peak_bytes,
             oom_kills: usage.oom_kills,
             // Init is ours, not the program's.

@@ -176,6 +176,7 @@ impl Code {
         }
     }
 
+    #[allow(clippy::expect_used, reason = "the policy is fixed, and a test compiles it")]
     fn finish(mut self, returns: &Returns) -> Vec<sock_filter> {
         let errno = |errno: i32| SECCOMP_RET_ERRNO | errno as u32;
         for (label, value) in [
