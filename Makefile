@@ -5,16 +5,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/sandboxd
-STATE_DIR := $(or $(SANDBOXD_STATE_DIR),.cache/state)
-CONFIG := $(or $(SANDBOXD_CONFIG),config.toml.example)
 
-.PHONY: help run build languages test lint bench clean
+.PHONY: help run build languages test test-vm lint bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: languages build ## install what is missing, build, start the daemon and print a request that works
-	@make/run.sh $(BINARY) $(CONFIG)
+	@make/run.sh $(BINARY)
 
 build: ## the release binary
 	@make/need-cargo.sh
@@ -26,6 +24,10 @@ languages: ## install the Debian packages of the languages that are missing
 test: languages ## every test; privileged ones print SKIP and why where they can't run
 	@make/need-cargo.sh
 	@tests/run.sh
+
+test-vm: ## the conformance suite on cgroup v2, as root and unprivileged, in an emulated machine
+	@make/need-cargo.sh
+	@tests/vm/run.sh
 
 lint: ## formatting, clippy with warnings denied
 	@make/need-cargo.sh

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::slack;
 use crate::{
     Command, Exit, Facts, File, FilePath, KernelLimits, Runtime, RuntimeError, Sandbox, SandboxSpec, Signal,
     Started,
@@ -129,7 +130,7 @@ pub(super) async fn write_all(started: &mut Started, bytes: &[u8]) -> Result<(),
 /// Kills and waits; the program must be gone within a second.
 pub(super) async fn kill(started: &mut Started) -> Result<Exit, String> {
     started.process.signal(Signal::Kill).await.map_err(told)?;
-    match tokio::time::timeout(Duration::from_secs(1), started.process.wait()).await {
+    match tokio::time::timeout(Duration::from_secs(1) * slack(), started.process.wait()).await {
         Ok(exit) => exit.map_err(told),
         Err(_) => Err("still there a second after the kill".to_owned()),
     }

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# The conformance suite on Debian 12's own kernel with cgroup v2, in an emulated machine: as root, and as a user to
+# whom a cgroup is delegated as systemd does it. It needs no KVM and no image: the machine's file system is an archive
+# of this host's programs, and the kernel comes from a Debian package.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cache=$PWD/.cache/vm
+mkdir -p "$cache"
+
+need() {
+  local missing=()
+  command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
+  command -v cpio >/dev/null || missing+=(cpio)
+  [ -x /bin/busybox ] || missing+=(busybox-static)
+  [ ${#missing[@]} -eq 0 ] && return
+  if [ "$(id -u)" -eq 0 ]; then
+    apt-get install -y -q --no-install-recommends "${missing[@]}"
+  else
+    echo "SKIP the emulated machine: run 'apt-get install ${missing[*]}' as root first"
+    exit 0
+  fi
+}
+
+# The newest cloud kernel of this Debian, unpacked and not installed.
+kernel() {
+  [ -e "$cache/vmlinuz" ] && return
+  local package work
+  [ "$(id -u)" -eq 0 ] && apt-get update -q >/dev/null
+  package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1)
+  work=$(mktemp -d)
+  (cd "$work" && apt-get download -q "$package" && dpkg-deb -x ./*.deb tree)
+  cp "$work"/tree/boot/vmlinuz-* "$cache/vmlinuz"
+  rm -rf "$work"
+}
+
+# Copies a program and the libraries it loads to the same places below $root.
+take() {
+  local file=$1 real
+  real=$(readlink -f "$file")
+  mkdir -p "$root$(dirname "$real")"
+  cp -n "$real" "$root$real"
+  # Links (sh -> dash) keep their names.
+  [ "$real" = "$file" ] || ln -sf "$(basename "$real")" "$root$file" 2>/dev/null || true
+  # A file that loads nothing has no such line.
+  { ldd "$real" 2>/dev/null | grep -o '/[^ ]*' || true; } | while read -r library; do
+    real=$(readlink -f "$(dirname "$library")")
+    mkdir -p "$root$real"
+    cp -nL "$library" "$root$real/"
+  done
+}
+
+archive() {
+  root=$(mktemp -d)
+  trap 'rm -rf "$root"' EXIT
+  mkdir -p "$root"/{proc,sys,dev,tmp,etc,newroot,test} "$root"/usr/{bin,sbin,lib,lib64}
+  for link in bin sbin lib lib64; do ln -s "usr/$link" "$root/$link"; done
+  cp /bin/busybox "$root/usr/bin/busybox"
+  for name in cat chmod cut dash env head id kill ln ls mkdir mkfifo python3 rm seq setsid sh sleep touch true; do
+    take "/usr/bin/$name"
+  done
+  local python
+  python=$(dirname "$(/usr/bin/python3 -c 'import os; print(os.__file__)')")
+  mkdir -p "$root$python"
+  for part in "$python"/*.py "$python"/{collections,encodings,importlib,json,re,lib-dynload}; do
+    [ -e "$part" ] && cp -r "$part" "$root$python/"
+  done
+  for module in "$python"/lib-dynload/*.so; do take "$module"; done
+  cp /etc/ld.so.cache "$root/etc/"
+  printf 'root:x:0:0::/:/bin/sh\ntester:x:1500:1500::/:/bin/sh\n' >"$root/etc/passwd"
+  take "$1"
+  cp "$1" "$root/test/conformance"
+  cp tests/vm/first.sh "$root/init"
+  cp tests/vm/second.sh "$root/second"
+  chmod 755 "$root/init" "$root/second" "$root/test/conformance"
+  (cd "$root" && find . | cpio -o -H newc 2>/dev/null | gzip -1) >"$cache/initrd.gz"
+}
+
+need
+kernel
+suite=$(cargo test --locked -p sandboxd-native --test conformance --no-run --message-format json 2>/dev/null |
+  sed -n 's/.*"executable":"\([^"]*conformance[^"]*\)".*/\1/p' | tail -n 1)
+archive "$suite"
+log=$cache/console.log
+timeout "${SANDBOXD_VM_TIMEOUT_S:-900}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2048 -smp 2 \
+  -display none -serial stdio -monitor none -no-reboot \
+  -kernel "$cache/vmlinuz" -initrd "$cache/initrd.gz" -append "console=ttyS0 quiet panic=-1" </dev/null |
+  tr -d '\r' | tee "$log" | grep -E --line-buffered '^(test |----|== |SKIP|thread|called)'
+passed=$(grep -c '^== passed' "$log" || true)
+[ "$passed" -eq 2 ] || { echo "the emulated machine: $passed of 2 suites passed (see $log)" >&2; exit 1; }
