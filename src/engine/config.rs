@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::LimitPolicy;
+use super::custody::{PROBE_SANDBOXES, SANDBOXES_PER_EXECUTION};
 
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -21,4 +22,12 @@ pub struct EngineConfig {
     pub cpu_millis: Option<u32>,
     /// The kind (`native`, `docker`, `containerd`) of each runtime by its name, for `GET /api/runtimes`.
     pub runtime_kinds: BTreeMap<String, String>,
+}
+
+impl EngineConfig {
+    /// Sandboxes that can exist at once on all runtimes together, those included that are being destroyed behind an
+    /// answer and those in which the engine looks for itself. A runtime that makes fewer lets the rest wait.
+    pub fn most_sandboxes(&self) -> usize {
+        self.max_concurrent.saturating_mul(SANDBOXES_PER_EXECUTION).saturating_add(PROBE_SANDBOXES)
+    }
 }

@@ -1,30 +1,79 @@
 //! The engine: takes a submission, runs it in sandboxes of a runtime, holds its limits and passes the verdict.
+//!
+//! ```text
+//!  Submission ─plan─> Plan ─execute─> admission ─> [compile] ─> run ─> verdict ─> Report
+//!                      ^                             supervise, each in a sandbox of its own
+//!              discovery: what is installed          custody: made, given up, destroyed behind the answer
+//! ```
+//!
+//! Here is the engine's door: what others call, and how the parts are put together. Deliberately absent: HTTP and
+//! every wire format (the doors translate), how a sandbox is made (the runtimes know), and any one language (the
+//! executors' manifests say it all).
 
+mod admission;
+mod artifacts;
+mod capture;
 mod config;
+mod custody;
+mod discovery;
+mod execute;
 mod plan;
+mod probe;
+mod readiness;
+mod signals;
 mod status;
+mod supervise;
 mod types;
+mod verdict;
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use sandboxd_contract::Runtime;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::executors::Catalog;
+use self::admission::Admission;
+use self::custody::Custody;
+use self::discovery::{Discovery, Finding};
+use self::execute::Execution;
+use self::plan::Ground;
+use self::readiness::Readiness;
+use crate::executors::{Catalog, Executor};
 use crate::telemetry::Metrics;
 
 pub use config::EngineConfig;
-pub use plan::{Plan, PlanError};
+pub use plan::{
+    MAX_ARG_BYTES, MAX_ARGS, MAX_ENV, MAX_FILES, MAX_FILES_BYTES, MAX_GLOBS, MAX_STDIN_BYTES,
+    MAX_WORDS_BYTES, Plan, PlanError,
+};
+pub use signals::signal_name;
 pub use status::{Installation, LanguageOnRuntime, LanguageStatus, RuntimeStatus, Stats};
 pub use types::*;
+
+/// After a drain that took too long: how long the canceled may take to be gone.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs submissions; one of them for the whole daemon.
 pub struct Engine {
     config: EngineConfig,
     catalog: Catalog,
-    runtimes: Vec<Arc<dyn Runtime>>,
     metrics: Arc<Metrics>,
+    admission: Admission,
+    custody: Arc<Custody>,
+    discovery: Arc<Discovery>,
+    readiness: Readiness,
+    /// CPUs that one program could keep busy at once.
+    cpus: u32,
+    draining: AtomicBool,
+    /// Cancels everything.
+    stop: CancellationToken,
+    /// Everything that has to be over before the daemon may end.
+    tasks: TaskTracker,
 }
 
 impl Engine {
@@ -37,7 +86,31 @@ impl Engine {
         for runtime in &runtimes {
             metrics.announce_runtime(runtime.name());
         }
-        Arc::new(Self { config, catalog, runtimes, metrics })
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let EngineConfig { max_concurrent, queue_length, queue_timeout, .. } = config;
+        let custody = Arc::new(Custody::new(max_concurrent, tasks.clone(), Arc::clone(&metrics)));
+        let discovery = Discovery::new(
+            config.clone(),
+            catalog.clone(),
+            runtimes,
+            Arc::clone(&custody),
+            tasks.clone(),
+            stop.clone(),
+        );
+        let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Arc::new(Self {
+            admission: Admission::new(max_concurrent, queue_length, queue_timeout, Arc::clone(&metrics)),
+            config,
+            catalog,
+            metrics,
+            custody,
+            discovery,
+            readiness: Readiness::default(),
+            cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+            draining: AtomicBool::new(false),
+            stop,
+            tasks,
+        })
     }
 
     /// Asks a runtime what it can do and finds out which executors are installed on it, by running the version
@@ -47,15 +120,41 @@ impl Engine {
     /// # Errors
     /// [`ExecuteError::RuntimeUnavailable`]; [`ExecuteError::Internal`] when no runtime has this name.
     pub async fn discover(&self, runtime: &str) -> Result<(), ExecuteError> {
-        Err(ExecuteError::Internal(format!("there is no runtime {runtime}")))
+        self.discovery.refresh(runtime).await
     }
 
     /// Checks a submission against the catalog, the limits and what is installed.
     ///
     /// # Errors
-    /// Every violation at once; or that the runtime is unavailable now.
-    pub async fn plan(&self, _submission: Submission) -> Result<Plan, PlanError> {
-        Err(PlanError::Execute(ExecuteError::Draining))
+    /// Every violation at once; without any, that the runtime is unavailable now.
+    pub async fn plan(&self, submission: Submission) -> Result<Plan, PlanError> {
+        let asked = submission.runtime.as_deref().unwrap_or(&self.config.default_runtime);
+        let runtime = self.discovery.runtimes().find(|runtime| runtime.name() == asked);
+        let named = self.catalog.named(&submission.language);
+        let known = match runtime {
+            Some(runtime) if !named.is_empty() => Some(self.discovery.findings(runtime.name(), &named).await),
+            _ => None,
+        };
+        let (findings, trouble) = match known {
+            None => (None, None),
+            Some(Err(error)) => (None, Some(error)),
+            Some(Ok(findings)) => match discovery::trouble(&findings, &named) {
+                Some(reason) => (None, Some(unavailable(asked, reason))),
+                None => (Some(findings), None),
+            },
+        };
+        let ground = Ground {
+            config: &self.config,
+            catalog: &self.catalog,
+            runtime,
+            runtime_names: self.discovery.runtimes().map(|runtime| runtime.name()).collect(),
+            findings: findings.as_deref(),
+        };
+        match (plan::plan(submission, &ground), trouble) {
+            (Err(violations), _) => Err(PlanError::Invalid(violations)),
+            (Ok(_), Some(trouble)) => Err(PlanError::Execute(trouble)),
+            (Ok(plan), None) => Ok(plan),
+        }
     }
 
     /// Runs a plan and answers when it has ended. Dropping the future cancels: the program is killed and its sandbox
@@ -66,21 +165,41 @@ impl Engine {
     /// See [`ExecuteError`]; whatever the program did is a report.
     pub async fn execute(
         self: &Arc<Self>,
-        _plan: Plan,
-        _events: Option<mpsc::Sender<Event>>,
+        plan: Plan,
+        events: Option<mpsc::Sender<Event>>,
     ) -> Result<Report, ExecuteError> {
-        Err(ExecuteError::Draining)
+        let asked = Instant::now();
+        let _under_way = self.tasks.token();
+        if self.draining.load(Relaxed) {
+            return Err(ExecuteError::Draining);
+        }
+        let admitted = self.stop.run_until_cancelled(self.admission.admit()).await;
+        let permit = admitted.ok_or(ExecuteError::Canceled)??;
+        let timing = Timing { queue: asked.elapsed(), ..Timing::default() };
+
+        let cancel = self.stop.child_token();
+        let _dropped = cancel.clone().drop_guard();
+        let execution = Execution { engine: Arc::clone(self), plan, events, cancel, asked, timing };
+        let ended = self.tasks.spawn(execution.run(permit)).await;
+        ended.unwrap_or_else(|panic| Err(ExecuteError::Internal(format!("the execution failed: {panic}"))))
     }
 
     /// Every executor, and how it stands with it on each runtime.
     pub fn languages(&self) -> Vec<LanguageStatus> {
-        let unknown = |runtime: &Arc<dyn Runtime>| LanguageOnRuntime {
-            runtime: runtime.name().to_owned(),
-            installation: Installation::NotLookedFor,
-        };
-        let status = |executor: &Arc<_>| LanguageStatus {
-            executor: Arc::clone(executor),
-            runtimes: self.runtimes.iter().map(unknown).collect(),
+        let known: Vec<_> = self
+            .discovery
+            .runtimes()
+            .map(|runtime| (runtime.name(), self.discovery.known(runtime.name()).1))
+            .collect();
+        let status = |executor: &Arc<Executor>| {
+            let on_runtime = |(runtime, findings): &(&str, Option<Arc<discovery::Findings>>)| {
+                let finding = findings.as_ref().and_then(|findings| findings.get(&executor.id));
+                LanguageOnRuntime { runtime: (*runtime).to_owned(), installation: installation(finding) }
+            };
+            LanguageStatus {
+                executor: Arc::clone(executor),
+                runtimes: known.iter().map(on_runtime).collect(),
+            }
         };
         self.catalog.iter().map(status).collect()
     }
@@ -90,9 +209,10 @@ impl Engine {
         let status = |runtime: &Arc<dyn Runtime>| {
             let name = runtime.name().to_owned();
             let kind = self.config.runtime_kinds.get(&name).unwrap_or(&name).clone();
-            RuntimeStatus { kind, default: name == self.config.default_runtime, name, probe: None }
+            let (probe, _) = self.discovery.known(&name);
+            RuntimeStatus { kind, default: name == self.config.default_runtime, name, probe }
         };
-        self.runtimes.iter().map(status).collect()
+        self.discovery.runtimes().map(status).collect()
     }
 
     /// Whether code can be run: really runs something through the default runtime. The answer is kept for about a
@@ -101,11 +221,19 @@ impl Engine {
     /// # Errors
     /// One sentence with the reason.
     pub async fn ready(&self) -> Result<(), String> {
-        Err("no language is installed".to_owned())
+        if self.draining.load(Relaxed) {
+            return Err(ExecuteError::Draining.to_string());
+        }
+        let runtime = self.config.default_runtime.clone();
+        self.readiness.ask(&self.tasks, Arc::clone(&self.discovery).try_out(runtime)).await
     }
 
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        Stats {
+            running: self.admission.running(),
+            waiting: self.admission.waiting(),
+            draining: self.draining.load(Relaxed),
+        }
     }
 
     /// For the doors, which count and time what they answer.
@@ -114,11 +242,43 @@ impl Engine {
     }
 
     /// Refuses new work with [`ExecuteError::Draining`] from now on; what is queued or running goes on.
-    pub fn begin_drain(&self) {}
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
 
-    /// Waits until nothing is queued, running or being destroyed, at most for `timeout`; then cancels what is left
+    /// Waits until nothing is queued, running or being destroyed, at most for `limit`; then cancels what is left
     /// and waits for that. Answers whether all work came to its own end.
-    pub async fn drained(&self, _timeout: Duration) -> bool {
-        true
+    pub async fn drained(&self, limit: Duration) -> bool {
+        self.begin_drain();
+        self.tasks.close();
+        if timeout(limit, self.tasks.wait()).await.is_ok() {
+            return true;
+        }
+        self.stop.cancel();
+        if timeout(CANCEL_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "not everything that was canceled is gone");
+        }
+        false
     }
 }
+
+fn unavailable(runtime: &str, reason: String) -> ExecuteError {
+    ExecuteError::RuntimeUnavailable {
+        runtime: runtime.to_owned(),
+        reason,
+        retry_after: discovery::FAILURE_KEPT,
+    }
+}
+
+fn installation(finding: Option<&Finding>) -> Installation {
+    match finding {
+        Some(Finding::Installed { version, .. }) => Installation::Installed { version: version.to_string() },
+        Some(Finding::Missing(reason) | Finding::Failed(reason)) => {
+            Installation::Missing { reason: reason.clone() }
+        }
+        None => Installation::NotLookedFor,
+    }
+}
+
+#[cfg(test)]
+mod tests;
