@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::Read,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::FileExt,
@@ -76,9 +77,27 @@ pub(crate) fn children(directory: BorrowedFd) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Kills everything in a group and below it; gives back the pids that were met.
+/// The processes directly in a group. Those of pid namespaces that can't be seen from here read as 0 and are left out:
+/// 0 would mean one's own process group to kill(2).
+pub(crate) fn processes(directory: BorrowedFd) -> Vec<i32> {
+    let mut text = String::new();
+    let read = |file: Option<File>| file.and_then(|mut file| file.read_to_string(&mut text).ok());
+    // Unreadable means gone, or threaded; what is still alive keeps the group from being removed, which is noticed.
+    if open_file(directory, "cgroup.procs").ok().and_then(read).is_none() {
+        return Vec::new();
+    }
+    pids(&text)
+}
+
+/// Whole lines only: a pid that was cut short is another process's.
+fn pids(text: &str) -> Vec<i32> {
+    let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
+    whole.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
+}
+
+/// Kills everything in a group that is to be removed, and below it; gives back the pids that were met.
 pub(crate) fn kill_all(directory: BorrowedFd) -> Result<Vec<i32>> {
-    let mut met = Vec::new();
+    let mut met = processes(directory);
     for child in children(directory)? {
         match open_directory(directory, &child) {
             Ok(child) => met.extend(kill_all(child.as_fd())?),
@@ -90,9 +109,7 @@ pub(crate) fn kill_all(directory: BorrowedFd) -> Result<Vec<i32>> {
     // v2 kills a whole group at once, and nothing can fork away from it.
     let at_once = write_file(directory, "cgroup.kill", "1").is_ok();
     for _ in 0..REMOVE_TRIES {
-        let pids = read_file(directory, "cgroup.procs").unwrap_or_default();
-        let pids: Vec<i32> =
-            pids.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect();
+        let pids = processes(directory);
         if pids.is_empty() {
             break;
         }
@@ -141,6 +158,13 @@ pub(crate) fn remove_tree(parent: BorrowedFd, name: &str) -> Result<(Vec<i32>, V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pid_that_was_cut_short_is_nobody() {
+        assert_eq!(pids("12\n0\n345\n67"), [12, 345]);
+        assert_eq!(pids("12"), []);
+        assert_eq!(pids(""), []);
+    }
 
     #[test]
     fn keys_are_whole_words() {
