@@ -10,6 +10,9 @@ use nix::unistd::{AccessFlags, access, geteuid};
 
 use crate::error::{Result, Step};
 
+/// Where a daemon in a v2 group of its own goes, so that the group can hand its controllers down.
+pub(crate) const LEAF: &str = "daemon";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Controller {
     Memory,
@@ -69,7 +72,8 @@ impl Layout {
     }
 
     /// From the texts of /proc/self/mounts and /proc/self/cgroup; `service` says that a service manager started us.
-    fn from_parts(mounts: &str, own: &str, root: bool, service: bool) -> Self {
+    /// Tests pass texts of their own, whose mount points are folders or groups of theirs.
+    pub fn from_parts(mounts: &str, own: &str, root: bool, service: bool) -> Self {
         let mut layout = Self { hierarchies: Vec::new(), gaps: BTreeMap::new() };
         let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
         for mount in mounts.iter().filter(|mount| mount.kind == "cgroup") {
@@ -106,21 +110,40 @@ impl Layout {
 
     fn add_v2(&mut self, mount: &Mount, own: &str, root: bool, service: bool) {
         let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-        let group = mount.point.join(path.trim_start_matches('/'));
-        let offered = fs::read_to_string(mount.point.join("cgroup.controllers")).unwrap_or_default();
-        let wanted = |controller: &Controller| {
-            // CPU time is counted in every group.
-            let offered = *controller == Controller::Cpuacct
-                || offered.split_whitespace().any(|word| word == controller.name());
-            offered && self.hierarchy_of(*controller).is_none() && !self.gaps.contains_key(controller)
+        let group_at = |path: &str| mount.point.join(path.trim_start_matches('/'));
+        // Only the real root of the hierarchy has no type, and may hold processes beside groups.
+        let is_real_root = |group: &Path| !group.join("cgroup.type").exists();
+        let is_ours = |group: &Path| {
+            writable(&group.join("cgroup.procs")) && writable(&group.join("cgroup.subtree_control"))
         };
-        let controllers: Vec<_> = Controller::ALL.into_iter().filter(wanted).collect();
+        // We, or a service manager for us, may have stepped aside already: what is handed down is the group above.
+        let above = path.strip_suffix(LEAF).and_then(|path| path.strip_suffix('/'));
+        let above = above.filter(|path| !is_real_root(&group_at(path)) && is_ours(&group_at(path)));
+        let path = above.map_or(path, |path| if path.is_empty() { "/" } else { path });
+        let group = group_at(path);
+        let offered = fs::read_to_string(mount.point.join("cgroup.controllers")).unwrap_or_default();
+        // CPU time is counted in every group.
+        let is_offered = |controller: &Controller| {
+            *controller == Controller::Cpuacct
+                || offered.split_whitespace().any(|word| word == controller.name())
+        };
+        let open = |controller: &Controller| {
+            self.hierarchy_of(*controller).is_none() && !self.gaps.contains_key(controller)
+        };
+        let (controllers, absent): (Vec<_>, Vec<_>) =
+            Controller::ALL.into_iter().filter(open).partition(is_offered);
+        for controller in absent {
+            let (point, name) = (mount.point.display(), controller.name());
+            let reason = format!(
+                "{point} (cgroup v2) does not have the {name} controller: is there cgroup_disable={name} on the \
+                 kernel's command line?"
+            );
+            self.gaps.insert(controller, reason);
+        }
         if controllers.is_empty() {
             return;
         }
-        // Only the real root of the hierarchy has no type, and may hold processes beside groups.
-        let real_root = !group.join("cgroup.type").exists();
-        let ours = writable(&group.join("cgroup.procs")) && writable(&group.join("cgroup.subtree_control"));
+        let (real_root, ours) = (is_real_root(&group), is_ours(&group));
         let in_a_service = service && path.ends_with(".service");
         let (base, move_daemon) = if real_root && root {
             (mount.point.clone(), false)
@@ -235,6 +258,61 @@ mod tests {
         let shell = Layout::from_parts(&mounts, text, true, false);
         assert_eq!(shell.hierarchies[0].base, root.path());
         assert!(!shell.hierarchies[0].move_daemon);
+    }
+
+    #[test]
+    fn a_daemon_that_stepped_aside_finds_its_group_again() {
+        let root = folder();
+        let own = root.path().join("system.slice/sandboxd.service");
+        fs::create_dir_all(own.join("daemon")).unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
+        for group in [&own, &own.join("daemon")] {
+            for name in ["cgroup.type", "cgroup.procs", "cgroup.subtree_control"] {
+                fs::write(group.join(name), "").unwrap();
+            }
+        }
+        let mounts = format!("cgroup2 {} cgroup2 rw 0 0\n", root.path().display());
+        for (is_root, service) in [(false, false), (true, true)] {
+            let layout =
+                Layout::from_parts(&mounts, "0::/system.slice/sandboxd.service/daemon\n", is_root, service);
+            assert_eq!(layout.hierarchies[0].base, own);
+            assert!(layout.hierarchies[0].move_daemon);
+            assert!(layout.gaps[&Controller::Pids].contains("cgroup_disable=pids"));
+        }
+    }
+
+    #[test]
+    fn the_top_of_a_cgroup_namespace_belongs_to_its_root() {
+        let root = folder();
+        fs::write(root.path().join("cgroup.controllers"), "cpu memory pids\n").unwrap();
+        for name in ["cgroup.type", "cgroup.procs", "cgroup.subtree_control"] {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        let mounts = format!("cgroup2 {} cgroup2 rw 0 0\n", root.path().display());
+        for path in ["0::/\n", "0::/daemon\n"] {
+            let layout = Layout::from_parts(&mounts, path, true, false);
+            assert_eq!(layout.hierarchies[0].base.components(), root.path().components());
+            assert!(layout.hierarchies[0].move_daemon);
+        }
+    }
+
+    #[test]
+    fn hybrid_takes_from_v2_what_v1_does_not_have() {
+        let root = folder();
+        for name in ["memory", "unified"] {
+            fs::create_dir_all(root.path().join(name)).unwrap();
+        }
+        fs::write(root.path().join("unified/cgroup.controllers"), "pids hugetlb\n").unwrap();
+        let path = root.path().display();
+        let mounts = format!(
+            "cgroup {path}/memory cgroup rw,memory 0 0\n\
+             cgroup {path}/again cgroup rw,memory 0 0\n\
+             cgroup2 {path}/unified cgroup2 rw 0 0\n"
+        );
+        let layout = Layout::from_parts(&mounts, "0::/\n", true, false);
+        assert_eq!(layout.describe(), "v1: memory; v2: pids, cpuacct");
+        assert_eq!(layout.hierarchies.len(), 2);
+        assert!(layout.gaps[&Controller::Cpu].contains("does not have the cpu controller"));
     }
 
     #[test]
