@@ -20,7 +20,7 @@ use nix::{
 use crate::{
     error::{Error, Result, Step},
     files,
-    layout::{Controller, Hierarchy, Layout, Version},
+    layout::{Controller, Hierarchy, LEAF, Layout, Version},
 };
 
 const PARENT: &str = "sandboxd";
@@ -216,10 +216,14 @@ fn lock(parent: &OwnedFd, instance: &str, directory: &OwnedFd) -> Result<Option<
     Ok(still_there.then_some(lock))
 }
 
-/// Moves this process out of a v2 group that shall hand its controllers down.
+/// Moves this process out of a v2 group that shall hand its controllers down, if it is in there.
 fn move_to_leaf(base: &OwnedFd) -> Result<()> {
-    make_directory(base.as_fd(), "daemon")?;
-    let leaf = files::open_directory(base.as_fd(), "daemon")?;
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    if !files::processes(base.as_fd()).contains(&own) {
+        return Ok(());
+    }
+    make_directory(base.as_fd(), LEAF)?;
+    let leaf = files::open_directory(base.as_fd(), LEAF)?;
     files::write_file(leaf.as_fd(), "cgroup.procs", "0")
 }
 
@@ -230,12 +234,12 @@ fn hand_down(directory: &OwnedFd, hierarchy: &Hierarchy) -> BTreeMap<Controller,
         .filter_map(|controller| {
             let word = format!("+{}", controller.name());
             let error = files::write_file(directory.as_fd(), "cgroup.subtree_control", &word).err()?;
-            let busy = if error.errno == Errno::EBUSY {
-                " (other processes live in the daemon's group)"
-            } else {
-                ""
+            let why = match error.errno {
+                Errno::EBUSY => " (other processes live in the daemon's group)",
+                Errno::ENOENT => " (the daemon's group was not given it: name it in Delegate=)",
+                _ => "",
             };
-            Some((*controller, format!("hand the {} controller down: {error}{busy}", controller.name())))
+            Some((*controller, format!("hand the {} controller down: {error}{why}", controller.name())))
         })
         .collect()
 }
@@ -251,9 +255,10 @@ pub struct Swept {
 /// Removes the subtrees of daemons that are dead: those whose lock is free. Idempotent.
 ///
 /// # Errors
-/// The first group that would not go.
+/// The first group that would not go; all others are gone.
 pub fn sweep(layout: &Layout) -> Result<Swept> {
     let (mut groups, mut processes) = (BTreeSet::new(), BTreeSet::new());
+    let mut first_error = None;
     for hierarchy in &layout.hierarchies {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let parent = match openat(AT_FDCWD, &hierarchy.base.join(PARENT), flags, Mode::empty()) {
@@ -262,16 +267,36 @@ pub fn sweep(layout: &Layout) -> Result<Swept> {
             Err(errno) => return Err(errno).step("open", &hierarchy.base.join(PARENT).display().to_string()),
         };
         for instance in files::children(parent.as_fd())? {
-            let directory = match files::open_directory(parent.as_fd(), &instance) {
-                Err(Error { errno: Errno::ENOENT, .. }) => continue,
-                other => other?,
-            };
-            // Held while it is removed, so that nobody takes it for his own meanwhile.
-            let Ok(_lock) = Flock::lock(directory, FlockArg::LockExclusiveNonblock) else { continue };
-            let (met, below) = files::remove_tree(parent.as_fd(), &instance)?;
-            processes.extend(met);
-            groups.extend(below.into_iter().map(|group| (instance.clone(), group)));
+            match sweep_one(&parent, &instance) {
+                Ok((met, below)) => {
+                    processes.extend(met);
+                    groups.extend(below.into_iter().map(|group| (instance.clone(), group)));
+                }
+                // One process that hangs in the kernel must not keep the rest of the host from being cleaned.
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
+            }
         }
     }
-    Ok(Swept { groups: groups.len(), processes: processes.len() })
+    match first_error {
+        None => Ok(Swept { groups: groups.len(), processes: processes.len() }),
+        Some(error) => Err(error),
+    }
 }
+
+/// The pids and the groups that were in a dead daemon's directory; nothing if it is gone or its daemon lives.
+fn sweep_one(parent: &OwnedFd, instance: &str) -> Result<(Vec<i32>, Vec<String>)> {
+    let directory = match files::open_directory(parent.as_fd(), instance) {
+        Err(Error { errno: Errno::ENOENT, .. }) => return Ok((Vec::new(), Vec::new())),
+        other => other?,
+    };
+    // Held while it is removed, so that nobody takes it for his own meanwhile.
+    match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        Ok(_lock) => files::remove_tree(parent.as_fd(), instance),
+        Err(_) => Ok((Vec::new(), Vec::new())),
+    }
+}
+
+#[cfg(test)]
+mod tests;
