@@ -42,8 +42,11 @@ pub struct Usage {
     pub task_limit_hits: Option<u64>,
 }
 
-/// The period over which CPU bandwidth is counted, in microseconds: the kernel's own default.
+/// The period over which CPU bandwidth is counted, in microseconds: the kernel's own default, and its longest for a
+/// share that would come to less than the shortest quota it takes, which is 1 ms.
 const CPU_PERIOD_US: u64 = 100_000;
+const LONG_CPU_PERIOD_US: u64 = 1_000_000;
+const SMALL_CPU_MILLIS: u32 = 10;
 
 /// How often a memory limit below what is in use is tried again at what is in use.
 const SQUEEZES: u32 = 10;
@@ -77,19 +80,29 @@ impl Group {
             limits: Limits::default(),
             counters: Counters::default(),
         };
-        match group.make() {
+        let mut made = 0;
+        match group.make(&mut made) {
             Ok(()) => Ok(group),
             Err(error) => {
-                group.remove()?;
+                // Only what was made here: the name may have been another group's.
+                let mut mine = group.branches.iter().take(made);
+                mine.try_for_each(|branch| remove(branch.directory.as_fd(), name))?;
                 Err(error)
             }
         }
     }
 
-    fn make(&mut self) -> Result<()> {
+    fn make(&mut self, made: &mut usize) -> Result<()> {
         for branch in self.branches.iter() {
             mkdirat(&branch.directory, self.name.as_str(), Mode::from_bits_truncate(0o755))
                 .step("make", &self.name)?;
+            *made += 1;
+        }
+        self.open()
+    }
+
+    fn open(&mut self) -> Result<()> {
+        for branch in self.branches.iter() {
             self.directories.push(open_directory(branch.directory.as_fd(), &self.name)?);
         }
         let find = |controller, v1: &str, v2: &str| -> Result<Option<(Version, File)>> {
@@ -147,9 +160,14 @@ impl Group {
         }
         let raising = bytes.unwrap_or(u64::MAX) > self.limits.memory_bytes.unwrap_or(u64::MAX);
         let value = number_or(bytes, "-1");
-        // Memory with swap may never be less than memory alone. Without swap accounting there is no such file.
-        let with_swap =
-            |value: &str| ignore_absence(write_file(directory, "memory.memsw.limit_in_bytes", value));
+        // Memory with swap may never be less than memory alone. A kernel that does not account for swap has no such
+        // file: there the group is kept from swapping in the first place.
+        let with_swap = |value: &str| match write_file(directory, "memory.memsw.limit_in_bytes", value) {
+            Err(Error { errno: Errno::ENOENT, .. }) => {
+                ignore_absence(write_file(directory, "memory.swappiness", "0"))
+            }
+            other => other,
+        };
         if raising {
             with_swap(&value)?;
         }
@@ -162,15 +180,15 @@ impl Group {
 
     fn set_cpu(&self, millis: Option<u32>) -> Result<()> {
         let Some((branch, directory)) = self.of(Controller::Cpu) else { return Ok(()) };
-        let quota = millis.map(|millis| u64::from(millis) * CPU_PERIOD_US / 1000);
+        let small = millis.is_some_and(|millis| millis < SMALL_CPU_MILLIS);
+        let period = if small { LONG_CPU_PERIOD_US } else { CPU_PERIOD_US };
+        let quota = millis.map(|millis| u64::from(millis) * period / 1000);
         match branch.version {
             Version::V1 => {
-                write_file(directory, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
+                write_file(directory, "cpu.cfs_period_us", &period.to_string())?;
                 write_file(directory, "cpu.cfs_quota_us", &number_or(quota, "-1"))
             }
-            Version::V2 => {
-                write_file(directory, "cpu.max", &format!("{} {CPU_PERIOD_US}", number_or(quota, "max")))
-            }
+            Version::V2 => write_file(directory, "cpu.max", &format!("{} {period}", number_or(quota, "max"))),
         }
     }
 
@@ -267,3 +285,6 @@ fn ignore_absence(result: Result<()>) -> Result<()> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;
