@@ -4,6 +4,7 @@
 //! with its own sandbox; a runtime's test runs them all by [`run`] and says what is left on its host by [`Host`].
 //! Deliberately absent: anything about verdicts, and any knowledge of how a runtime does it.
 
+mod bounds;
 mod files;
 mod limits;
 mod processes;
@@ -82,6 +83,13 @@ pub const CASES: &[Case] = cases![
     limits::a_fork_bomb_stays_within_its_tasks,
     limits::cpu_time_is_counted,
     limits::limits_of_the_start_replace_those_of_the_launch,
+    bounds::what_is_held_is_also_counted,
+    bounds::a_share_of_a_cpu_is_not_exceeded,
+    bounds::the_stack_ends_at_its_limit,
+    bounds::there_is_no_interface_but_the_loopback,
+    bounds::collect_takes_no_socket,
+    bounds::collect_names_what_does_not_fit,
+    bounds::collect_looks_at_so_many_entries_only,
 ];
 
 /// Runs the whole suite, a line for each case, and gives back the number of passed and the failures.

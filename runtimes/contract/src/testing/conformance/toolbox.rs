@@ -6,8 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::slack;
 use crate::{
-    Command, Exit, Facts, File, FilePath, KernelLimits, Runtime, RuntimeError, Sandbox, SandboxSpec, Signal,
-    Started,
+    Command, Exit, Facts, File, FilePath, KernelLimits, Probe, Runtime, RuntimeError, Sandbox, SandboxSpec,
+    Signal, Started,
 };
 
 const MIB: u64 = 1 << 20;
@@ -27,6 +27,10 @@ pub(super) struct Ran {
 impl Toolbox {
     pub(super) fn new(runtime: Arc<dyn Runtime>) -> Self {
         Self { runtime }
+    }
+
+    pub(super) async fn probe(&self) -> Probe {
+        self.runtime.probe().await
     }
 
     pub(super) async fn launch(&self) -> Result<Box<dyn Sandbox>, String> {
