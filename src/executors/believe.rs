@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use sandboxd_contract::{FilePath, Glob, TOOLCHAIN_DIR};
 
-use super::manifest::{self, CompileSection, Folder, ManifestError, PrepareSection, SourceSection};
+use super::manifest::{
+    self, CompileSection, Folder, ManifestError, PrepareSection, RunSection, SourceSection,
+};
 use super::source::{Declared, SourceName};
-use super::template::{self, CommandTemplate};
+use super::template::{self, CommandTemplate, TextTemplate};
 use super::{CompileStep, Example, Executor, Prepare, RunStep, SelfTest, Step};
 use crate::engine::{LimitName, LimitRequest};
 
@@ -32,14 +34,10 @@ pub(super) fn executor(folder: &Folder) -> Result<Executor, Vec<ManifestError>> 
     check.at_least_one("extensions", &written.extensions);
     check.words("packages", &written.packages);
     check.at_least_one("version_command", &written.version_command);
-    let env = check.env("env", written.env);
+    let env = check.env("env", &written.env, |value, toolchain| template::constant(value, toolchain));
     let source_name = check.source(written.source);
     let compile = written.compile.map(|section| check.compile(section));
-    let run = &written.run;
-    let run = check.step("run", &run.command, &run.limits, run.heap_percent, run.stack_percent);
-    if compile.is_none() && written.run.command.iter().any(|word| word.contains("{compile_args}")) {
-        check.error("run.command", "{compile_args} needs a [compile] section");
-    }
+    let run = check.step("run", &written.run);
     let example = check.program("example.file", &written.example.file);
     let self_test = check.program("self_test.file", &written.self_test.file);
     let prepare = written.prepare.map(|section| check.prepare(&section));
@@ -121,7 +119,13 @@ impl Check<'_> {
         }
     }
 
-    fn env(&mut self, key: &str, env: BTreeMap<String, String>) -> Vec<(String, String)> {
+    /// Variables, each value made of its text by `believe`, which also gets the toolchain's folder.
+    fn env<T>(
+        &mut self,
+        key: &str,
+        env: &BTreeMap<String, String>,
+        believe: impl Fn(&str, &str) -> Result<T, String>,
+    ) -> Vec<(String, T)> {
         let mut believed = Vec::with_capacity(env.len());
         for (name, value) in env {
             if name.is_empty() || name.contains(['=', '\0']) {
@@ -130,8 +134,8 @@ impl Check<'_> {
                     format!("{name:?} is no name for a variable: it must have no '=' and no NUL"),
                 );
             }
-            match template::constant(&value, &self.toolchain) {
-                Ok(value) => believed.push((name, value)),
+            match believe(value, &self.toolchain) {
+                Ok(value) => believed.push((name.clone(), value)),
                 Err(message) => self.error(&format!("{key}.{name}"), message),
             }
         }
@@ -149,47 +153,31 @@ impl Check<'_> {
     }
 
     fn compile(&mut self, section: CompileSection) -> CompileStep {
-        self.at_least_one("compile.artifacts", &section.artifacts);
-        let mut artifacts = Vec::with_capacity(section.artifacts.len());
-        for pattern in &section.artifacts {
+        let (step, args, patterns) = section.split();
+        self.at_least_one("compile.artifacts", &patterns);
+        let mut artifacts = Vec::with_capacity(patterns.len());
+        for pattern in &patterns {
             match Glob::parse(pattern) {
                 Ok(glob) => artifacts.push(glob),
                 Err(message) => self.error("compile.artifacts", format!("{pattern:?}: {message}")),
             }
         }
-        if section.args.iter().any(|arg| arg.contains('\0')) {
+        if args.iter().any(|arg| arg.contains('\0')) {
             self.error("compile.args", "must not hold a NUL");
         }
-        CompileStep {
-            env: self.env("compile.env", section.env),
-            artifacts,
-            step: self.step(
-                "compile",
-                &section.command,
-                &section.limits,
-                section.heap_percent,
-                section.stack_percent,
-            ),
-            args: section.args,
-        }
+        CompileStep { artifacts, step: self.step("compile", &step), args }
     }
 
-    fn step(
-        &mut self,
-        section: &str,
-        command: &[String],
-        limits: &BTreeMap<String, u64>,
-        heap_percent: Option<u64>,
-        stack_percent: Option<u64>,
-    ) -> Step {
-        let command = CommandTemplate::parse(command).unwrap_or_else(|problems| {
+    fn step(&mut self, section: &str, written: &RunSection) -> Step {
+        let command = CommandTemplate::parse(&written.command).unwrap_or_else(|problems| {
             for problem in problems {
                 self.error(&format!("{section}.command"), problem);
             }
             CommandTemplate::default()
         });
+        let env = self.env(&format!("{section}.env"), &written.env, |value, _| TextTemplate::parse(value));
         let mut believed = LimitRequest::default();
-        for (name, value) in limits {
+        for (name, value) in &written.limits {
             let key = format!("{section}.limits.{name}");
             match LimitName::ALL.into_iter().find(|known| known.as_str() == name) {
                 Some(_) if *value == 0 => self.error(&key, "must be above zero"),
@@ -200,16 +188,19 @@ impl Check<'_> {
                 }
             }
         }
-        for (name, percent) in [("heap_percent", heap_percent), ("stack_percent", stack_percent)] {
+        for (name, percent) in
+            [("heap_percent", written.heap_percent), ("stack_percent", written.stack_percent)]
+        {
             if percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
                 self.error(&format!("{section}.{name}"), "must be 1 to 100");
             }
         }
         Step {
             command,
+            env,
             limits: believed,
-            heap_percent: heap_percent.unwrap_or(DEFAULT_HEAP_PERCENT),
-            stack_percent,
+            heap_percent: written.heap_percent.unwrap_or(DEFAULT_HEAP_PERCENT),
+            stack_percent: written.stack_percent,
         }
     }
 

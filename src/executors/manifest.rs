@@ -70,10 +70,20 @@ pub(super) struct CompileSection {
     pub stack_percent: Option<u64>,
 }
 
+impl CompileSection {
+    /// What it has in common with a run phase, and what is its own: flags and artifacts.
+    pub(super) fn split(self) -> (RunSection, Vec<String>, Vec<String>) {
+        let Self { command, args, artifacts, env, limits, heap_percent, stack_percent } = self;
+        (RunSection { command, env, limits, heap_percent, stack_percent }, args, artifacts)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RunSection {
     pub command: Vec<String>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
     #[serde(default)]
     pub limits: BTreeMap<String, u64>,
     pub heap_percent: Option<u64>,

@@ -18,7 +18,7 @@ use std::time::Duration;
 use sandboxd_contract::{Command, FilePath, Glob};
 
 use self::source::SourceName;
-use self::template::{CommandTemplate, Surroundings};
+use self::template::{CommandTemplate, Surroundings, TextTemplate};
 use crate::engine::{LimitName, LimitPolicy, LimitRequest, Limits};
 
 pub use self::manifest::ManifestError;
@@ -104,8 +104,6 @@ pub struct Executor {
 pub struct CompileStep {
     /// The flags that `compile_args` of a request replaces.
     pub args: Vec<String>,
-    /// Over the executor's own variables, in this phase only.
-    pub env: Vec<(String, String)>,
     artifacts: Vec<Glob>,
     step: Step,
 }
@@ -118,6 +116,8 @@ pub struct RunStep {
 #[derive(Debug, Clone)]
 struct Step {
     command: CommandTemplate,
+    /// Over the executor's own variables, in this phase only.
+    env: Vec<(String, TextTemplate)>,
     /// Defaults that this executor raises.
     limits: LimitRequest,
     heap_percent: u64,
@@ -190,18 +190,12 @@ impl Executor {
 
     /// The compile phase's command; `None` for a language that has no such phase.
     pub fn compile_command(&self, vars: &Vars<'_>) -> Option<Command> {
-        let compile = self.compile.as_ref()?;
-        Some(Command {
-            argv: self.fill(&compile.step, vars),
-            env: environment::layered(&[&self.env, &compile.env]),
-        })
+        self.compile.as_ref().map(|compile| self.fill(&compile.step, vars, &[], &[]))
     }
 
     /// The run phase's command: `args` come last, `env` lies over the executor's own.
     pub fn run_command(&self, vars: &Vars<'_>, args: &[String], env: &[(String, String)]) -> Command {
-        let mut argv = self.fill(&self.run.step, vars);
-        argv.extend_from_slice(args);
-        Command { argv, env: environment::layered(&[&self.env, env]) }
+        self.fill(&self.run.step, vars, args, env)
     }
 
     /// The command that prints the version, with the base environment and the executor's own.
@@ -214,7 +208,7 @@ impl Executor {
         self.compile.as_ref().map_or(&[], |compile| &compile.artifacts)
     }
 
-    fn fill(&self, step: &Step, vars: &Vars<'_>) -> Vec<String> {
+    fn fill(&self, step: &Step, vars: &Vars<'_>, args: &[String], env: &[(String, String)]) -> Command {
         let around = Surroundings {
             extensions: &self.extensions,
             compile_args: self.compile.as_ref().map_or(&[], |compile| &compile.args),
@@ -222,7 +216,11 @@ impl Executor {
             stack_percent: step.stack_percent,
             toolchain: &self.toolchain,
         };
-        step.command.fill(vars, &around)
+        let mut argv = step.command.fill(vars, &around);
+        argv.extend_from_slice(args);
+        let own: Vec<_> =
+            step.env.iter().map(|(name, value)| (name.clone(), value.fill(vars, &around))).collect();
+        Command { argv, env: environment::layered(&[&self.env, &own, env]) }
     }
 }
 

@@ -10,6 +10,10 @@ use crate::engine::LimitName;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct CommandTemplate(Vec<Vec<Part>>);
 
+/// A single text, such as the value of a variable: no placeholder in it stands for several words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct TextTemplate(Vec<Part>);
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
@@ -99,7 +103,23 @@ impl CommandTemplate {
     }
 }
 
-/// Fills in the only placeholder that is known before any request: environments may name the toolchain.
+impl TextTemplate {
+    /// # Errors
+    /// One sentence.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let parts = parse_word(text)?;
+        match parts.as_slice() {
+            [Part::Value(list)] if list.is_list() => Err(format!("{text:?} stands for several words")),
+            _ => Ok(Self(parts)),
+        }
+    }
+
+    pub(super) fn fill(&self, vars: &Vars<'_>, around: &Surroundings<'_>) -> String {
+        joined(&self.0, vars, around)
+    }
+}
+
+/// Fills in the only placeholder that is known before any request.
 ///
 /// # Errors
 /// One sentence when there is another placeholder.
@@ -113,6 +133,10 @@ pub(super) fn constant(word: &str, toolchain: &str) -> Result<String, String> {
         }
     }
     Ok(text)
+}
+
+fn joined(parts: &[Part], vars: &Vars<'_>, around: &Surroundings<'_>) -> String {
+    parts.iter().enumerate().map(|(at, part)| part.text(at, vars, around)).collect()
 }
 
 impl Part {
@@ -302,5 +326,7 @@ mod tests {
         assert!(problems(&[])[0].contains("name of a program"));
         assert_eq!(constant("{toolchain}/x", "/t"), Ok("/t/x".to_owned()));
         assert!(constant("{entry}", "/t").is_err());
+        assert!(TextTemplate::parse("{sources}").is_err());
+        assert!(TextTemplate::parse("{heap_mib}MiB").is_ok());
     }
 }
