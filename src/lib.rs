@@ -2,6 +2,8 @@
 //!
 //! The library exists for the binary and its tests; ARCHITECTURE.md has the map.
 
+pub mod config;
 pub mod engine;
 pub mod executors;
+mod strict;
 pub mod telemetry;

@@ -1,0 +1,175 @@
+//! The configuration: read in two stages, from a shape that mirrors what was written to a [`Config`] that the daemon
+//! believes, in which nothing is optional that has a default. All violations come back at once.
+//!
+//! `layers` gathers file and environment, `shape` mirrors them, `check` judges. Nobody reads the environment or the
+//! file after this.
+
+mod check;
+mod layers;
+mod runtimes;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sandboxd_contract::KernelLimit;
+use tracing_subscriber::filter::Targets;
+
+use crate::engine::LimitPolicy;
+
+/// Everything the daemon was told, believed.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file that was read, if one was.
+    pub file: Option<PathBuf>,
+    /// Where the daemon keeps what outlives it: prepared toolchains.
+    pub state_dir: PathBuf,
+    pub server: Server,
+    pub execution: Execution,
+    pub run_limits: LimitPolicy,
+    pub compile_limits: LimitPolicy,
+    /// Folders of executors besides the built-in ones.
+    pub executor_dirs: Vec<PathBuf>,
+    pub log: Log,
+    /// At least one, each name once, sorted by name.
+    pub runtimes: Vec<RuntimeConfig>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// At least one, each once.
+    pub listen: Vec<ListenAddress>,
+    /// The permission bits of Unix sockets.
+    pub socket_mode: u32,
+    pub max_body_bytes: usize,
+    pub max_connections: usize,
+    /// For the head of a request, and for a connection without one.
+    pub header_read_timeout: Duration,
+    /// For the rest of it.
+    pub body_read_timeout: Duration,
+    /// How long running work may go on once the daemon was told to stop.
+    pub shutdown_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Execution {
+    /// One of the configured runtimes.
+    pub default_runtime: String,
+    pub max_concurrent: usize,
+    pub queue_length: usize,
+    pub queue_timeout: Duration,
+    /// `None` leaves the CPU bandwidth of a sandbox open.
+    pub cpu_millis: Option<u32>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Log {
+    pub level: Targets,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text where it goes to a terminal, else JSON.
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone)]
+pub struct RuntimeConfig {
+    pub name: String,
+    pub kind: RuntimeKind,
+}
+
+/// One variant for each kind that is built in.
+#[derive(Debug, Clone)]
+pub enum RuntimeKind {
+    Native(NativeSettings),
+}
+
+impl RuntimeKind {
+    /// The word for it in the configuration and in answers.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Native(_) => "native",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct NativeSettings {
+    pub allow_missing: Vec<KernelLimit>,
+    pub rootfs: Option<PathBuf>,
+    pub uid_base: u32,
+    /// Sandboxes that can exist at once.
+    pub lanes: u32,
+}
+
+/// What built-in defaults depend on. A value, so that tests need no environment of their own.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    pub variables: Vec<(String, String)>,
+    pub cpus: usize,
+    pub is_root: bool,
+}
+
+impl Surroundings {
+    /// Those of this process. A variable that is no UTF-8 becomes text with U+FFFD in it.
+    pub fn of_process() -> Self {
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        Self {
+            variables: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            is_root: nix::unistd::geteuid().is_root(),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.variables.iter().find(|(known, _)| known == name)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+}
+
+/// Everything that is wrong with the configuration, one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    pub violations: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.violations.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads `file`, or the usual one, or none; then the environment; and believes the result or says why not.
+///
+/// # Errors
+/// Every violation.
+pub fn load(file: Option<&Path>, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+    let variables = surroundings.variables.iter();
+    let environment = variables.map(|(name, value)| (name.as_str(), value.as_str()));
+    check::config(layers::Layers::gather(file, environment), surroundings)
+}

@@ -1,0 +1,162 @@
+//! `[runtimes.NAME]`: which keys each kind has and what they may be. A new kind is a shape in `shape`, a variant of
+//! [`RuntimeKind`] and an arm here.
+
+use std::collections::BTreeMap;
+
+use sandboxd_contract::KernelLimit;
+use sandboxd_native::NativeConfig;
+use toml::{Table, Value};
+
+use super::check::{Check, Number};
+use super::shape::{ContainerdShape, DockerShape, NativeShape};
+use super::{NativeSettings, RuntimeConfig, RuntimeKind};
+
+const MAX_NAME_BYTES: usize = 32;
+
+/// The runtime of a configuration that names none.
+pub(super) fn built_in(name: &str, max_concurrent: usize) -> RuntimeConfig {
+    let settings = NativeSettings {
+        allow_missing: Vec::new(),
+        rootfs: None,
+        uid_base: sandboxd_native::DEFAULT_UID_BASE,
+        lanes: default_lanes(max_concurrent),
+    };
+    RuntimeConfig { name: name.to_owned(), kind: RuntimeKind::Native(settings) }
+}
+
+/// Every table, in the order of names; `None` for one that can't be believed, which was noted.
+pub(super) fn all(
+    check: &mut Check<'_>,
+    tables: BTreeMap<String, Table>,
+    max_concurrent: usize,
+) -> Vec<Option<RuntimeConfig>> {
+    if tables.is_empty() {
+        check.layers.complain("runtimes", "has no runtime in it");
+    }
+    let read = |(name, table)| runtime(check, name, table, max_concurrent);
+    let runtimes: Vec<_> = tables.into_iter().map(read).collect();
+    refuse_shared_users(check, &runtimes);
+    runtimes
+}
+
+/// Programs of two runtimes that ran as the same user could reach each other.
+fn refuse_shared_users(check: &mut Check<'_>, runtimes: &[Option<RuntimeConfig>]) {
+    let ranges: Vec<_> = runtimes
+        .iter()
+        .flatten()
+        .map(|RuntimeConfig { name, kind: RuntimeKind::Native(native) }| {
+            (name, native.uid_base..native.uid_base + 2 * native.lanes)
+        })
+        .collect();
+    for (index, (name, range)) in ranges.iter().enumerate() {
+        for (other, taken) in &ranges[..index] {
+            if range.start < taken.end && taken.start < range.end {
+                let message =
+                    format!("users {} to {} are those of runtimes.{other} too", range.start, range.end - 1);
+                check.layers.complain(&format!("runtimes.{name}.uid_base"), &message);
+            }
+        }
+    }
+}
+
+fn runtime(
+    check: &mut Check<'_>,
+    name: String,
+    table: Table,
+    max_concurrent: usize,
+) -> Option<RuntimeConfig> {
+    let prefix = format!("runtimes.{name}");
+    if !is_name(&name) {
+        let message =
+            format!("a name is a letter and up to {} of a to z, 0 to 9, - and _", MAX_NAME_BYTES - 1);
+        check.layers.complain(&prefix, &message);
+        return None;
+    }
+    let kind_path = format!("{prefix}.kind");
+    let kind = table.get("kind").and_then(Value::as_str).map(str::to_owned);
+    match kind.as_deref() {
+        Some("native") => {
+            let written: NativeShape = check.layers.read(table, &prefix);
+            let settings = native(check, &prefix, written, max_concurrent);
+            Some(RuntimeConfig { name, kind: RuntimeKind::Native(settings) })
+        }
+        Some(kind @ ("docker" | "containerd")) => {
+            // Read all the same, so that other mistakes in the table are told together with this one.
+            if kind == "docker" {
+                check.layers.read::<DockerShape>(table, &prefix);
+            } else {
+                check.layers.read::<ContainerdShape>(table, &prefix);
+            }
+            check.layers.complain(&kind_path, &format!("kind {kind} is not built into this version"));
+            None
+        }
+        Some(other) => {
+            let message = format!("{other:?} is no kind: native, docker, containerd");
+            check.layers.complain(&kind_path, &message);
+            None
+        }
+        None => {
+            check.layers.complain(&kind_path, "must be one of \"native\", \"docker\", \"containerd\"");
+            None
+        }
+    }
+}
+
+fn native(
+    check: &mut Check<'_>,
+    prefix: &str,
+    written: NativeShape,
+    max_concurrent: usize,
+) -> NativeSettings {
+    let max_lanes = NativeConfig::MAX_LANES;
+    let lanes = Number {
+        default: 0,
+        min: 0,
+        max: max_lanes.into(),
+        unit: "sandboxes; 0: twice execution.max_concurrent",
+    };
+    let uids = Number {
+        default: sandboxd_native::DEFAULT_UID_BASE.into(),
+        min: 1000,
+        max: u64::from(u32::MAX) - 2 * u64::from(max_lanes) - 1,
+        unit: "the first of two user ids for each lane",
+    };
+    let lanes = check.number(&format!("{prefix}.lanes"), written.lanes, &lanes);
+    let uid_base = check.number(&format!("{prefix}.uid_base"), written.uid_base, &uids);
+    let rootfs = written.rootfs.map(|rootfs| check.absolute(&format!("{prefix}.rootfs"), rootfs));
+    NativeSettings {
+        allow_missing: allow_missing(check, &format!("{prefix}.allow_missing"), written.allow_missing),
+        rootfs,
+        uid_base: u32::try_from(uid_base).unwrap_or(sandboxd_native::DEFAULT_UID_BASE),
+        lanes: match u32::try_from(lanes).unwrap_or(max_lanes) {
+            0 => default_lanes(max_concurrent),
+            lanes => lanes,
+        },
+    }
+}
+
+/// One for each execution and one that is being destroyed behind its answer.
+fn default_lanes(max_concurrent: usize) -> u32 {
+    u32::try_from(max_concurrent).unwrap_or(u32::MAX).saturating_mul(2).min(NativeConfig::MAX_LANES)
+}
+
+fn allow_missing(check: &mut Check<'_>, path: &str, written: Option<Vec<String>>) -> Vec<KernelLimit> {
+    let mut allowed = Vec::new();
+    for name in written.unwrap_or_default() {
+        match KernelLimit::ALL.into_iter().find(|limit| limit.name() == name) {
+            Some(limit) => allowed.push(limit),
+            None => {
+                let names = KernelLimit::ALL.map(KernelLimit::name).join(", ");
+                check.layers.complain(path, &format!("{name:?} is no limit: {names}"));
+            }
+        }
+    }
+    allowed
+}
+
+fn is_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    name.len() <= MAX_NAME_BYTES
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(inner)
+}
