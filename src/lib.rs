@@ -5,5 +5,6 @@
 pub mod config;
 pub mod engine;
 pub mod executors;
+pub mod http;
 mod strict;
 pub mod telemetry;

@@ -59,6 +59,7 @@ where
 }
 
 /// A struct that is written as an object. Derived code alone would also take an array of its fields' values.
+#[derive(Debug)]
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -112,20 +113,14 @@ mod tests {
     #[derive(Debug, serde::Deserialize)]
     struct Outer {
         #[serde(default, deserialize_with = "object")]
-        inner: Option<Inner>,
+        inner: Inner,
         #[serde(default)]
         list: Vec<Object<Inner>>,
     }
 
-    #[derive(Debug, serde::Deserialize)]
+    #[derive(Debug, Default, serde::Deserialize)]
     struct Inner {
         number: Option<u8>,
-    }
-
-    impl fmt::Debug for Object<Inner> {
-        fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-            self.0.fmt(out)
-        }
     }
 
     fn reading(json: &str) -> Reading<Outer, serde_json::Error> {
@@ -137,7 +132,7 @@ mod tests {
         let reading = reading(r#"{"x":1,"inner":{"y":{"z":1},"number":3},"list":[{},{"w":0}]}"#);
         assert_eq!(reading.unknown, ["x", "inner.y", "list[1].w"]);
         let outer = reading.value.map_err(|misfit| misfit.error).unwrap();
-        assert_eq!(outer.inner.unwrap().number, Some(3));
+        assert_eq!(outer.inner.number, Some(3));
         assert_eq!(outer.list.len(), 2);
     }
 

@@ -35,6 +35,9 @@ pub struct Metrics {
     queue_length: IntGauge,
     sandboxes: IntGaugeVec,
     leaked: IntCounterVec,
+    http_requests: IntCounterVec,
+    http_duration: HistogramVec,
+    http_connections: IntGauge,
 }
 
 impl Metrics {
@@ -70,12 +73,31 @@ impl Metrics {
                 ),
                 &["runtime"],
             )?,
+            http_requests: IntCounterVec::new(
+                Opts::new("sandboxd_http_requests_total", "HTTP requests that were answered"),
+                &["method", "route", "status"],
+            )?,
+            http_duration: HistogramVec::new(
+                HistogramOpts::new(
+                    "sandboxd_http_request_duration_seconds",
+                    "Time from the head of an HTTP request to the head of its answer",
+                )
+                .buckets(vec![
+                    0.000_25, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+                    30.0, 60.0, 180.0,
+                ]),
+                &["route"],
+            )?,
+            http_connections: IntGauge::new("sandboxd_http_connections", "Connections that are open")?,
         };
         metrics.registry.register(Box::new(metrics.executions.clone()))?;
         metrics.registry.register(Box::new(metrics.execution_duration.clone()))?;
         metrics.registry.register(Box::new(metrics.queue_length.clone()))?;
         metrics.registry.register(Box::new(metrics.sandboxes.clone()))?;
         metrics.registry.register(Box::new(metrics.leaked.clone()))?;
+        metrics.registry.register(Box::new(metrics.http_requests.clone()))?;
+        metrics.registry.register(Box::new(metrics.http_duration.clone()))?;
+        metrics.registry.register(Box::new(metrics.http_connections.clone()))?;
         Ok(metrics)
     }
 
@@ -98,6 +120,20 @@ impl Metrics {
 
     pub fn leaked(&self, runtime: &str) {
         self.leaked.with_label_values(&[runtime]).inc();
+    }
+
+    /// `method` and `route` come from a bounded set: never from what a client makes up.
+    pub fn answered(&self, method: &'static str, route: &str, status: u16, duration: Duration) {
+        self.http_requests.with_label_values(&[method, route, status.to_string().as_str()]).inc();
+        self.http_duration.with_label_values(&[route]).observe(duration.as_secs_f64());
+    }
+
+    pub fn connection_opened(&self) {
+        self.http_connections.inc();
+    }
+
+    pub fn connection_closed(&self) {
+        self.http_connections.dec();
     }
 
     /// Starts every series of a runtime at 0, so that a dashboard sees them before the first execution.

@@ -1,0 +1,85 @@
+//! `POST /api/execute`: from a body to a submission, from a report to a body. What happens in between is the
+//! engine's.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use uuid::Uuid;
+
+use super::problem::{Code, EXECUTION_ID, Problem};
+use super::wire::Encoding;
+use super::wire::request::{self, ExecuteRequest, Parsed};
+use super::wire::response::{self, ExecuteResponse};
+use super::{Api, body, openapi};
+use crate::engine::Report;
+
+/// A body or an output up to this size is worked on where it is; a larger one would keep other requests of the same
+/// thread waiting for milliseconds.
+const INLINE_BYTES: usize = 256 << 10;
+
+/// Runs one program and answers when it has ended.
+///
+/// 200 whatever the program did: `status` says it. When the client goes away, the program is killed.
+#[utoipa::path(
+    post,
+    path = "/api/execute",
+    operation_id = "execute",
+    tag = "execute",
+    request_body = ExecuteRequest,
+    responses(
+        (status = 200, body = ExecuteResponse<'static>, description = "The program was run, or compiled in vain",
+            headers(("X-Execution-Id" = String, description = "The execution's id"))),
+        openapi::ExecuteProblems,
+    ),
+)]
+pub(super) async fn execute(State(api): State<Api>, request: Request) -> Response {
+    let (id, mut response) = match answer(&api, request).await {
+        Ok((id, body)) => {
+            let mut response = Response::new(Body::from(body));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            (id, response)
+        }
+        Err(problem) => (problem.id(), problem.into_response()),
+    };
+    // A UUID is a header value always.
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        response.headers_mut().insert(EXECUTION_ID, id);
+    }
+    response
+}
+
+async fn answer(api: &Api, request: Request) -> Result<(Uuid, Vec<u8>), Problem> {
+    let body = body::json(request, api.body_limits).await?;
+    let Parsed { submission, output_encoding } = parse(body).await?;
+    let plan = api.engine.plan(submission).await.map_err(Problem::of_plan)?;
+    let id = plan.id;
+    let report = api.engine.execute(plan, None).await;
+    let report = report.map_err(|error| Problem::of_execution(error, id))?;
+    Ok((id, write(report, output_encoding).await.map_err(|problem| problem.with_id(id))?))
+}
+
+async fn parse(body: Vec<u8>) -> Result<Parsed, Problem> {
+    if body.len() <= INLINE_BYTES {
+        return request::parse(&body);
+    }
+    tokio::task::spawn_blocking(move || request::parse(&body))
+        .await
+        .unwrap_or_else(|error| Err(failed(&error)))
+}
+
+async fn write(report: Report, encoding: Encoding) -> Result<Vec<u8>, Problem> {
+    let written = if response::size_hint(&report) <= INLINE_BYTES {
+        response::body(&report, encoding)
+    } else {
+        let write = tokio::task::spawn_blocking(move || response::body(&report, encoding));
+        write.await.map_err(|error| failed(&error))?
+    };
+    written.map_err(|error| failed(&error))
+}
+
+fn failed(error: &dyn std::error::Error) -> Problem {
+    let problem = Problem::new(Code::Internal, "the answer could not be written; see the logs");
+    tracing::error!(id = %problem.id(), %error, "an answer could not be written");
+    problem
+}

@@ -1,0 +1,194 @@
+//! Where the daemon can be reached: TCP addresses and Unix sockets, bound all together or not at all. What happens
+//! on a connection is `serve`.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use crate::config::ListenAddress;
+
+/// Bound and listening. Unix sockets are removed by [`Listeners::close`].
+#[derive(Debug)]
+pub struct Listeners {
+    pub(super) tcp: Vec<TcpListener>,
+    pub(super) unix: Vec<UnixSocket>,
+}
+
+#[derive(Debug)]
+pub(super) struct UnixSocket {
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of what was made, so that nobody else's socket is ever removed.
+    identity: (u64, u64),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen on {address}: {reason}")]
+pub struct ListenError {
+    pub address: ListenAddress,
+    pub reason: String,
+}
+
+impl Listeners {
+    /// Binds every address.
+    ///
+    /// # Errors
+    /// The first that can't be bound; nothing is left of the others.
+    pub async fn bind(addresses: &[ListenAddress], socket_mode: u32) -> Result<Self, ListenError> {
+        let mut listeners = Self { tcp: Vec::new(), unix: Vec::new() };
+        for address in addresses {
+            let bound = match address {
+                ListenAddress::Tcp(socket) => bind_tcp(*socket).await.map(|tcp| listeners.tcp.push(tcp)),
+                ListenAddress::Unix(path) => {
+                    bind_unix(path, socket_mode).await.map(|unix| listeners.unix.push(unix))
+                }
+            };
+            if let Err(reason) = bound {
+                listeners.close();
+                return Err(ListenError { address: address.clone(), reason });
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// The addresses as they came out, where 0 stood for any port.
+    pub fn addresses(&self) -> Vec<ListenAddress> {
+        let tcp = self.tcp.iter().filter_map(|tcp| tcp.local_addr().ok()).map(ListenAddress::Tcp);
+        tcp.chain(self.unix.iter().map(|unix| ListenAddress::Unix(unix.path.clone()))).collect()
+    }
+
+    /// Nobody gets in any more, and the sockets are gone from the file system.
+    pub fn close(self) {
+        self.unix.iter().for_each(UnixSocket::remove);
+    }
+}
+
+impl UnixSocket {
+    pub(super) fn remove(&self) {
+        let ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the socket could not be removed");
+        }
+    }
+}
+
+async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there already".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this host has no such address".to_owned(),
+        _ => error.to_string(),
+    })
+}
+
+async fn bind_unix(path: &Path, mode: u32) -> Result<UnixSocket, String> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|error| format!("make {}: {error}", folder.display()))?;
+    }
+    remove_stale(path).await?;
+    // With any sane umask nobody else may write to it, which is to connect, before its mode says so.
+    let listener = UnixListener::bind(path).map_err(|error| error.to_string())?;
+    let prepare = || {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        fs::symlink_metadata(path)
+    };
+    let metadata = prepare().map_err(|error| error.to_string())?;
+    Ok(UnixSocket { listener, path: path.to_owned(), identity: identity(&metadata) })
+}
+
+/// A socket file that nobody answers on is what a daemon left that was killed.
+async fn remove_stale(path: &Path) -> Result<(), String> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.to_string()),
+        Ok(metadata) => metadata,
+    };
+    if !metadata.file_type().is_socket() {
+        return Err("a file that is no socket is there".to_owned());
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err("another program listens there already".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(path = %path.display(), "removing a socket that a dead daemon left");
+            fs::remove_file(path).map_err(|error| format!("remove what a dead daemon left: {error}"))
+        }
+        Err(error) => Err(format!("something is there, and to connect to it fails: {error}")),
+    }
+}
+
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn any_port() -> ListenAddress {
+        ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())
+    }
+
+    async fn reason(address: ListenAddress) -> String {
+        Listeners::bind(&[any_port(), address], 0o600).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_from_beginning_to_end() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("not/yet/there/s.sock");
+        let listeners =
+            Listeners::bind(&[any_port(), ListenAddress::Unix(path.clone())], 0o640).await.unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(listeners.addresses().len(), 2);
+        assert_ne!(listeners.addresses()[0], any_port());
+        UnixStream::connect(&path).await.unwrap();
+        assert_eq!(
+            reason(ListenAddress::Unix(path.clone())).await,
+            format!("can't listen on unix:{}: another program listens there already", path.display())
+        );
+        listeners.close();
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_daemon_left_is_reused() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("s.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let listeners = Listeners::bind(&[ListenAddress::Unix(path.clone())], 0o600).await.unwrap();
+        // Somebody else's socket stays.
+        fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        listeners.close();
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_in_the_way_stays() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "precious").unwrap();
+        assert!(
+            reason(ListenAddress::Unix(path.clone())).await.ends_with("a file that is no socket is there")
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        assert!(reason(ListenAddress::Unix(path.join("s.sock"))).await.contains("make "));
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken() {
+        let taken = Listeners::bind(&[any_port()], 0o600).await.unwrap();
+        let address = taken.addresses()[0].clone();
+        let expected = format!("can't listen on {address}: another program listens there already");
+        assert_eq!(reason(address).await, expected);
+        let elsewhere = ListenAddress::Tcp("192.0.2.1:0".parse().unwrap());
+        assert!(reason(elsewhere).await.ends_with("this host has no such address"));
+    }
+}

@@ -1,0 +1,78 @@
+//! The HTTP door: routes and what surrounds every one of them. Each resource has a file of its own; how connections
+//! are taken in is `listeners`; what travels is `wire`; what goes wrong is `problem`. Nothing is decided here that
+//! another door would have to decide again: that is the engine's.
+
+mod around;
+mod body;
+mod execute;
+mod health;
+pub(crate) mod languages;
+pub mod listeners;
+mod metrics;
+mod openapi;
+mod problem;
+mod runtimes;
+pub mod serve;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use bytes::Bytes;
+
+use self::body::BodyLimits;
+use self::problem::{Code, Problem};
+use crate::config::Server;
+use crate::engine::Engine;
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Api {
+    engine: Arc<Engine>,
+    body_limits: BodyLimits,
+    document: Bytes,
+}
+
+/// Every route.
+///
+/// # Errors
+/// When the OpenAPI document can't be written, which the tests rule out.
+pub fn router(engine: Arc<Engine>, server: &Server) -> Result<Router, serde_json::Error> {
+    let api = Api {
+        engine,
+        body_limits: BodyLimits { max_bytes: server.max_body_bytes, read_timeout: server.body_read_timeout },
+        document: openapi::text()?.into(),
+    };
+    Ok(Router::new()
+        .route("/api/execute", post(execute::execute))
+        .route("/api/languages", get(languages::languages))
+        .route("/api/runtimes", get(runtimes::runtimes))
+        .route("/healthz", get(health::health))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::document))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(from_fn(around::catch_panic))
+        .layer(from_fn_with_state(api.clone(), around::observe))
+        .with_state(api))
+}
+
+async fn not_found(request: Request) -> Problem {
+    let problem = Problem::new(Code::NotFound, format!("there is nothing at {}", request.uri().path()));
+    body::discard(request).await;
+    problem
+}
+
+/// The framework adds `Allow`.
+async fn method_not_allowed(request: Request) -> Problem {
+    let detail = format!("{} does not take {}", request.uri().path(), request.method());
+    let problem = Problem::new(Code::MethodNotAllowed, detail);
+    body::discard(request).await;
+    problem
+}

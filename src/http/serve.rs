@@ -1,0 +1,200 @@
+//! Taking connections in and serving HTTP on them: HTTP/1.1, and HTTP/2 for clients that know beforehand. Bounded in
+//! number and in the time without a request. Where the daemon listens is `listeners`, what it answers is the router's.
+//!
+//! ```text
+//! accept ─> connection ──request, answer, request …──> closed by the client, or for want of a request
+//!    │          │ stop: no further request, the current one is answered
+//!    stop       └ cut: dropped at once
+//! ```
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::listeners::{Listeners, UnixSocket};
+use crate::config::Server;
+use crate::telemetry::Metrics;
+
+/// HTTP/2 requests of one connection at once.
+const MAX_STREAMS: u32 = 256;
+/// How often a silent HTTP/2 client is asked whether it lives, and how long it may take to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// After an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long answers that are ready may take to reach their clients once the daemon stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves until `stop`; then takes nobody in any more, lets every answer go out that is under way, and returns.
+pub async fn serve(
+    listeners: Listeners,
+    router: Router,
+    server: &Server,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let door = Door {
+        router,
+        builder: builder(server.header_read_timeout),
+        header_read_timeout: server.header_read_timeout,
+        places: Arc::new(Semaphore::new(server.max_connections)),
+        metrics,
+        connections: TaskTracker::new(),
+        stop,
+        cut: CancellationToken::new(),
+    };
+    let accepting = TaskTracker::new();
+    for tcp in listeners.tcp {
+        let door = door.clone();
+        accepting.spawn(async move { door.accept_all(&tcp).await });
+    }
+    for unix in listeners.unix {
+        let door = door.clone();
+        accepting.spawn(async move {
+            door.accept_all(&unix).await;
+            unix.remove();
+        });
+    }
+    accepting.close();
+    accepting.wait().await;
+    door.connections.close();
+    if timeout(CLOSE_TIMEOUT, door.connections.wait()).await.is_err() {
+        tracing::warn!(left = door.connections.len(), "cutting connections that do not take their answers");
+        door.cut.cancel();
+        door.connections.wait().await;
+    }
+}
+
+fn builder(header_read_timeout: Duration) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_read_timeout);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Door {
+    router: Router,
+    builder: Builder<TokioExecutor>,
+    header_read_timeout: Duration,
+    places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    connections: TaskTracker,
+    stop: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Door {
+    async fn accept_all(&self, listener: &impl Accept) {
+        while let Some(Some((stream, place))) = self.stop.run_until_cancelled(self.next(listener)).await {
+            let door = self.clone();
+            self.connections.spawn(async move {
+                door.metrics.connection_opened();
+                door.connection(stream).await;
+                door.metrics.connection_closed();
+                drop(place);
+            });
+        }
+    }
+
+    /// The next connection and its place. Without a free place one waits here, and all others in the kernel's queue.
+    /// The place comes second: held while nobody comes, it would be lost to the other listeners.
+    async fn next<L: Accept>(&self, listener: &L) -> Option<(L::Stream, OwnedSemaphorePermit)> {
+        let stream = loop {
+            match listener.accept().await {
+                Ok(stream) => break stream,
+                // Some errors concern that one client only, some the whole host; a pause does no harm.
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken in");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        };
+        // `None` for a closed semaphore, and this one never is.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        Some((stream, place))
+    }
+
+    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = service_fn({
+            let (router, asked) = (self.router.clone(), Arc::clone(&asked));
+            move |request: Request<Incoming>| {
+                asked.store(true, Relaxed);
+                router.clone().oneshot(request)
+            }
+        });
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let mut first_request = pin!(sleep(self.header_read_timeout));
+        let (mut stopping, mut waited) = (false, false);
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(error, "a connection ended badly");
+                    }
+                    return;
+                }
+                () = self.cut.cancelled() => return,
+                () = self.stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                // The library's own timer begins when it knows which HTTP is spoken, which a client may never say.
+                () = first_request.as_mut(), if !waited => {
+                    waited = true;
+                    if !asked.load(Relaxed) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+trait Accept: Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        // An answer is one write; waiting for more would only delay it.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl Accept for UnixSocket {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(self.listener.accept().await?.0)
+    }
+}
