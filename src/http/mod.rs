@@ -12,7 +12,7 @@ mod metrics;
 mod openapi;
 mod problem;
 mod runtimes;
-pub mod serve;
+mod serve;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -29,6 +29,8 @@ use self::body::BodyLimits;
 use self::problem::{Code, Problem};
 use crate::config::Server;
 use crate::engine::Engine;
+
+pub use self::serve::serve;
 
 /// What the handlers share.
 #[derive(Clone)]
