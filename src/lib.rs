@@ -6,5 +6,6 @@ pub mod config;
 pub mod engine;
 pub mod executors;
 pub mod http;
+pub mod prepare;
 mod strict;
 pub mod telemetry;

@@ -34,7 +34,7 @@ pub(super) fn executor(folder: &Folder) -> Result<Executor, Vec<ManifestError>> 
     check.at_least_one("extensions", &written.extensions);
     check.words("packages", &written.packages);
     check.at_least_one("version_command", &written.version_command);
-    let env = check.env("env", &written.env, |value, toolchain| template::constant(value, toolchain));
+    let env = check.env("env", &written.env, template::constant);
     let source_name = check.source(written.source);
     let compile = written.compile.map(|section| check.compile(section));
     let run = check.step("run", &written.run);
