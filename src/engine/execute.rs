@@ -1,5 +1,5 @@
 //! One execution: admitted, compiled in one sandbox, run in a fresh one, reported. A straight list of steps; how one
-//! program is watched is in `supervise`, what becomes of sandboxes in `custody`.
+//! program is watched is in `supervise`, what becomes of sandboxes in `custody`, what is said of it all in `report`.
 //!
 //! ```text
 //!  Engine::execute ── admitted ──> a task of its own ──> Report
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandboxd_contract::{CollectRequest, Collected, Exit, File, Omitted, RuntimeError, SandboxSpec};
+use sandboxd_contract::{CollectRequest, Collected, File, Omitted, RuntimeError, SandboxSpec};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -24,9 +24,9 @@ use super::artifacts::{artifact_request, collect_request, hand_on};
 use super::capture::Captured;
 use super::custody::{Lease, Purpose};
 use super::plan::PhasePlan;
-use super::supervise::{Outcome, Watch, supervise};
-use super::verdict::judge;
-use super::{Engine, Event, ExecuteError, PhaseReport, Plan, Report, Timing, Usage, Verdict};
+use super::report::report_phase;
+use super::supervise::{Watch, supervise};
+use super::{Engine, Event, ExecuteError, PhaseReport, Plan, Report, Timing, Verdict};
 
 const PUT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,10 +34,6 @@ const BEFORE_TIMEOUT: Duration = Duration::from_secs(1);
 const COLLECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A consumer of events that takes nothing for so long has given up.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a client is told to wait when its runtime makes no sandboxes.
-const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
-/// The exit code of a program that could not be executed, as shells have it.
-const NOT_STARTED: Exit = Exit::Code(127);
 
 /// An admitted plan.
 pub(super) struct Execution {
@@ -52,7 +48,7 @@ pub(super) struct Execution {
 
 /// Why a phase came to no report.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     Canceled,
     Runtime(RuntimeError),
 }
@@ -63,18 +59,31 @@ impl From<RuntimeError> for Failure {
     }
 }
 
+/// What a phase is given.
+struct Job<'a> {
+    /// Who runs, for sentences.
+    subject: &'static str,
+    phase: &'a PhasePlan,
+    files: Vec<File>,
+    stdin: Bytes,
+    consumer: Option<mpsc::Sender<Event>>,
+    request: CollectRequest,
+    /// Nothing is read out of the sandbox after any other ending than a good one.
+    only_if_ok: bool,
+}
+
 /// A phase that has ended.
-struct Ended {
-    report: PhaseReport,
-    collected: Collected,
+pub(super) struct Ended {
+    pub report: PhaseReport,
+    pub collected: Collected,
     /// Program and collecting; the sandbox's share is in [`Timing::sandbox`] already.
-    took: Duration,
+    pub took: Duration,
     /// What the consumer of events has not got yet.
-    streams: Vec<Captured>,
+    pub streams: Vec<Captured>,
 }
 
 /// An execution that came to a verdict.
-enum Finished {
+pub(super) enum Finished {
     NotCompiled(PhaseReport),
     Ran { compile: Option<PhaseReport>, run: Box<Ended> },
 }
@@ -88,13 +97,25 @@ impl Execution {
         let answer = finished.map(|finished| self.report(finished)).map_err(|failure| self.error(failure));
         self.record(&answer);
         let (report, streams) = answer?;
-        for stream in streams {
-            self.unless_canceled(stream.hand_on_rest(EVENT_TIMEOUT))
-                .await
-                .and_then(|handed| handed.map_err(|_stalled| Failure::Canceled))
-                .map_err(|_| ExecuteError::Canceled)?;
-        }
+        self.hand_on_rest(streams, report.verdict).await?;
         Ok(report)
+    }
+
+    /// Gives the consumer of events what it has not got yet. One that is told that it was canceled gets what it takes
+    /// right away.
+    async fn hand_on_rest(&self, streams: Vec<Captured>, verdict: Verdict) -> Result<(), ExecuteError> {
+        for stream in streams {
+            if verdict == Verdict::Canceled {
+                let _as_far_as_it_goes = stream.hand_on_rest(Duration::ZERO).await;
+                continue;
+            }
+            match self.unless_canceled(stream.hand_on_rest(EVENT_TIMEOUT)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_stalled)) => return Err(ExecuteError::Canceled),
+                Err(_canceled) => return Err(ExecuteError::Canceled),
+            }
+        }
+        Ok(())
     }
 
     async fn phases(&mut self) -> Result<Finished, Failure> {
@@ -103,6 +124,9 @@ impl Execution {
         let mut compile = None;
         if let Some(phase) = self.plan.compile.take() {
             let (report, handed_on) = self.compile(&phase, files).await?;
+            if report.verdict == Verdict::Canceled {
+                return Ok(Finished::NotCompiled(report));
+            }
             self.tell(Event::Compiled(report.clone())).await?;
             match handed_on {
                 Some(handed_on) => files = handed_on,
@@ -121,8 +145,16 @@ impl Execution {
         files: Vec<File>,
     ) -> Result<(PhaseReport, Option<Vec<File>>), Failure> {
         let run_limits = self.plan.run.limits;
-        let request = artifact_request(self.plan.executor.artifacts(), &files, &run_limits);
-        let ended = self.phase("the compiler", phase, files.clone(), Bytes::new(), &request, None).await?;
+        let job = Job {
+            subject: "the compiler",
+            phase,
+            files: files.clone(),
+            stdin: Bytes::new(),
+            consumer: None,
+            request: artifact_request(self.plan.executor.artifacts(), &files, &run_limits),
+            only_if_ok: true,
+        };
+        let ended = self.phase(job).await?;
         self.timing.compile = ended.took;
         let mut report = ended.report;
         if report.verdict != Verdict::Ok {
@@ -141,24 +173,23 @@ impl Execution {
 
     async fn run_program(&mut self, files: Vec<File>) -> Result<Ended, Failure> {
         let phase = self.plan.run.clone();
-        let stdin = std::mem::take(&mut self.plan.stdin);
-        let request = collect_request(&self.plan.collect);
-        let events = self.events.clone();
-        let ended = self.phase("the program", &phase, files, stdin, &request, events).await?;
+        let job = Job {
+            subject: "the program",
+            phase: &phase,
+            files,
+            stdin: std::mem::take(&mut self.plan.stdin),
+            consumer: self.events.clone(),
+            request: collect_request(&self.plan.collect),
+            only_if_ok: false,
+        };
+        let ended = self.phase(job).await?;
         self.timing.run = ended.took;
         Ok(ended)
     }
 
     /// One phase in a sandbox of its own.
-    async fn phase(
-        &mut self,
-        subject: &'static str,
-        phase: &PhasePlan,
-        files: Vec<File>,
-        stdin: Bytes,
-        request: &CollectRequest,
-        consumer: Option<mpsc::Sender<Event>>,
-    ) -> Result<Ended, Failure> {
+    async fn phase(&mut self, job: Job<'_>) -> Result<Ended, Failure> {
+        let Job { subject, phase, files, stdin, consumer, request, only_if_ok } = job;
         let launching = Instant::now();
         let spec = SandboxSpec { executor: self.plan.executor.id.clone(), limits: phase.kernel };
         let launch = self.engine.custody.launch(&self.plan.runtime, &spec, Purpose::Execution);
@@ -187,7 +218,11 @@ impl Execution {
             outcome => outcome?,
         };
         let report = report_phase(subject, &outcome, phase);
-        let collected = self.collect(&mut lease, request, &report).await?;
+        let collected = if only_if_ok && report.verdict != Verdict::Ok {
+            Collected::default()
+        } else {
+            self.collect(&mut lease, &request, &report).await?
+        };
         let streams = vec![outcome.stdout, outcome.stderr];
         Ok(Ended { report, collected, took: running.elapsed(), streams })
     }
@@ -240,116 +275,5 @@ impl Execution {
 
     async fn unless_canceled<T>(&self, call: impl Future<Output = T>) -> Result<T, Failure> {
         self.cancel.run_until_cancelled(call).await.ok_or(Failure::Canceled)
-    }
-
-    fn report(&self, finished: Finished) -> (Report, Vec<Captured>) {
-        let (verdict, compile, run) = match finished {
-            Finished::Ran { compile, run } => (run.report.verdict, compile, Some(run)),
-            // Who gave up has not written a program that does not compile.
-            Finished::NotCompiled(report) if report.verdict == Verdict::Canceled => {
-                (Verdict::Canceled, Some(report), None)
-            }
-            Finished::NotCompiled(report) => (Verdict::CompileError, Some(report), None),
-        };
-        let (run, collected, streams) = match run {
-            Some(ended) => (Some(ended.report), ended.collected, ended.streams),
-            None => (None, Collected::default(), Vec::new()),
-        };
-        let error = run.as_ref().or(compile.as_ref()).and_then(|decisive| decisive.error.clone());
-        let report = Report {
-            id: self.plan.id,
-            language: self.plan.executor.id.clone(),
-            version: self.plan.version.clone(),
-            runtime: self.plan.runtime.name().to_owned(),
-            verdict,
-            error,
-            compile,
-            run,
-            timing: self.timing,
-            files: collected.files,
-            omitted: collected.omitted,
-        };
-        (report, streams)
-    }
-
-    fn error(&self, failure: Failure) -> ExecuteError {
-        let error = match failure {
-            Failure::Canceled => return ExecuteError::Canceled,
-            Failure::Runtime(error) => error,
-        };
-        tracing::error!(id = %self.plan.id, runtime = self.plan.runtime.name(), %error, "the sandbox failed");
-        match error {
-            RuntimeError::Unavailable { reason } => ExecuteError::RuntimeUnavailable {
-                runtime: self.plan.runtime.name().to_owned(),
-                reason,
-                retry_after: RETRY_UNAVAILABLE,
-            },
-            // The daemon should not have started without that limit: trying again changes nothing.
-            error @ (RuntimeError::LimitNotHeld { .. }
-            | RuntimeError::NotStarted { .. }
-            | RuntimeError::Sandbox { .. }) => ExecuteError::Internal(error.to_string()),
-        }
-    }
-
-    /// One event and one count for each execution, without a byte of what it was given or what it said.
-    fn record(&self, answer: &Result<(Report, Vec<Captured>), ExecuteError>) {
-        let (verdict, limit) = match answer {
-            Ok((report, _)) => (report.verdict, limit_of(report)),
-            Err(ExecuteError::Canceled) => (Verdict::Canceled, None),
-            Err(_) => (Verdict::InternalError, None),
-        };
-        let (language, runtime) = (self.plan.language(), self.plan.runtime());
-        self.engine.metrics.executed(language, runtime, verdict, self.timing.total);
-        let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        tracing::info!(
-            id = %self.plan.id,
-            language,
-            version = self.plan.version,
-            runtime,
-            status = verdict.as_str(),
-            limit,
-            queue_us = us(self.timing.queue),
-            sandbox_us = us(self.timing.sandbox),
-            compile_us = us(self.timing.compile),
-            run_us = us(self.timing.run),
-            total_us = us(self.timing.total),
-            "executed"
-        );
-    }
-}
-
-fn limit_of(report: &Report) -> Option<&'static str> {
-    let phase = report.run.as_ref().or(report.compile.as_ref())?;
-    phase.limit.map(|limit| limit.as_str())
-}
-
-fn report_phase(subject: &str, outcome: &Outcome, phase: &PhasePlan) -> PhaseReport {
-    let judgement = judge(subject, &outcome.evidence, &phase.limits);
-    PhaseReport {
-        verdict: judgement.verdict,
-        limit: judgement.limit,
-        error: judgement.error,
-        exit: outcome.evidence.exit,
-        stdout: outcome.stdout.bytes.clone(),
-        stderr: outcome.stderr.bytes.clone(),
-        output_truncated: outcome.stdout.truncated || outcome.stderr.truncated,
-        usage: outcome.usage,
-    }
-}
-
-impl Ended {
-    /// A program that could not be executed, for a reason that lies with the submission.
-    fn not_started(program: &str, reason: &str) -> Self {
-        let report = PhaseReport {
-            verdict: Verdict::RuntimeError,
-            limit: None,
-            error: Some(format!("{program} could not be started: {reason}")),
-            exit: NOT_STARTED,
-            stdout: Bytes::new(),
-            stderr: Bytes::new(),
-            output_truncated: false,
-            usage: Usage::default(),
-        };
-        Self { report, collected: Collected::default(), took: Duration::ZERO, streams: Vec::new() }
     }
 }

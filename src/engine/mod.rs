@@ -20,6 +20,7 @@ mod execute;
 mod plan;
 mod probe;
 mod readiness;
+mod report;
 mod signals;
 mod status;
 mod supervise;
