@@ -84,6 +84,13 @@ impl Bench {
         Self { engine, runtime, metrics }
     }
 
+    /// The commands of submissions, in order.
+    fn commands(&self) -> Vec<String> {
+        let started = self.runtime.started().into_iter().map(|(command, _)| command);
+        let ours = |command: &Command| version_of(command).is_none();
+        started.filter(ours).map(|command| command.argv.join(" ")).collect()
+    }
+
     async fn plan(&self, submission: Submission) -> Plan {
         self.engine.plan(submission).await.unwrap()
     }
@@ -121,8 +128,8 @@ fn version_of(command: &Command) -> Option<Script> {
     match command.argv.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["toy", "--version"] => Some(Script::prints("toy 1.2.3")),
         ["builder", "--version"] => Some(Script::prints("builder 4.5")),
-        [_, "--version"] => Some(Script::not_started(NotStarted::AtStart, "no such file")),
-        _ => None,
+        ["toy" | "builder" | "./a.out", ..] => None,
+        _ => Some(Script::not_started(NotStarted::AtStart, "no such file")),
     }
 }
 
