@@ -11,10 +11,13 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_ignored::Path as Ignored;
 use serde_path_to_error::{Path, Segment};
 
+/// More unknown fields than this are no slip of the pen, and need not be gathered.
+const MAX_UNKNOWN: usize = 64;
+
 /// What came of reading one document.
 pub(crate) struct Reading<T, E> {
     pub(crate) value: Result<T, Misfit<E>>,
-    /// The paths of fields that nobody knows; only those up to the misfit when there is one.
+    /// The paths of fields that nobody knows, up to a bound; only those before the misfit when there is one.
     pub(crate) unknown: Vec<String>,
 }
 
@@ -49,7 +52,11 @@ where
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
-    let mut note = |path: Ignored<'_>| unknown.push(written(&path));
+    let mut note = |path: Ignored<'_>| {
+        if unknown.len() < MAX_UNKNOWN {
+            unknown.push(written(&path));
+        }
+    };
     let read = Object::deserialize(serde_ignored::Deserializer::new(tracked, &mut note));
     let value = match read {
         Ok(Object(value)) => Ok(value),

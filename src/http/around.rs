@@ -11,7 +11,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use http::Method;
+use http::{HeaderValue, Method};
 
 use super::Api;
 use super::problem::{Code, EXECUTION_ID, Problem};
@@ -67,7 +67,13 @@ pub(super) async fn catch_panic(request: Request, next: Next) -> Response {
     caught.await.unwrap_or_else(|panic| {
         let problem = Problem::new(Code::Internal, "the daemon has a fault; see the logs");
         tracing::error!(id = %problem.id(), panic = text(panic.as_ref()), "a handler panicked");
-        problem.into_response()
+        let id = HeaderValue::try_from(problem.id().to_string());
+        let mut response = problem.into_response();
+        // A UUID is a header value always.
+        if let Ok(id) = id {
+            response.headers_mut().insert(EXECUTION_ID, id);
+        }
+        response
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
@@ -27,9 +27,16 @@ pub(super) struct BodyLimits {
 /// # Errors
 /// The problem to answer with.
 pub(super) async fn json(request: Request, limits: BodyLimits) -> Result<Vec<u8>, Problem> {
-    if !is_json(request.headers()) {
+    let unsupported = match request.headers() {
+        headers if !is_json(headers) => Some("the Content-Type must be application/json"),
+        headers if headers.contains_key(CONTENT_ENCODING) => {
+            Some("a body with a Content-Encoding is not taken")
+        }
+        _ => None,
+    };
+    if let Some(detail) = unsupported {
         discard(request).await;
-        return Err(Problem::new(Code::UnsupportedMediaType, "the Content-Type must be application/json"));
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
     let announced = request.headers().get(CONTENT_LENGTH).and_then(number).unwrap_or(0);
     if announced > limits.max_bytes {

@@ -10,6 +10,7 @@ pub(crate) mod languages;
 pub mod listeners;
 mod metrics;
 mod openapi;
+mod patience;
 mod problem;
 mod runtimes;
 mod serve;

@@ -19,6 +19,10 @@ pub(super) const EXECUTION_ID: HeaderName = HeaderName::from_static("x-execution
 /// When a client may come back after the daemon said that it is about to stop: when its successor may be there.
 const AFTER_DRAINING: Duration = Duration::from_secs(5);
 
+/// What one problem tells at most: a request of 8 MiB could hold a million mistakes, and get them all back.
+const MAX_VIOLATIONS: usize = 64;
+const MAX_TEXT_BYTES: usize = 512;
+
 /// The `code` of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
@@ -129,8 +133,14 @@ impl Problem {
         Self { retry_after: Some(after), ..self }
     }
 
-    /// The first violation names the problem; `detail` and `errors` have all of them.
-    pub(super) fn invalid(violations: Vec<Violation>) -> Self {
+    /// The first violation names the problem; `detail` and `errors` have all of them, up to a number that no honest
+    /// mistake reaches.
+    pub(super) fn invalid(mut violations: Vec<Violation>) -> Self {
+        violations.truncate(MAX_VIOLATIONS);
+        for violation in &mut violations {
+            clip(&mut violation.field);
+            clip(&mut violation.message);
+        }
         let kind = violations.first().map_or(ViolationKind::InvalidRequest, |first| first.kind);
         let sentence = |violation: &Violation| match violation.field.as_str() {
             "" => violation.message.clone(),
@@ -206,6 +216,14 @@ impl IntoResponse for Problem {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
         response
+    }
+}
+
+/// A text that a client has made up may be as long as its request.
+fn clip(text: &mut String) {
+    if text.len() > MAX_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+        text.push('…');
     }
 }
 
@@ -287,6 +305,14 @@ mod tests {
                 ],
             })
         );
+    }
+
+    #[test]
+    fn nobody_gets_back_megabytes() {
+        let long = "ä".repeat(1 << 20);
+        let problem = Problem::invalid(vec![violation(ViolationKind::UnknownField, &long, &long); 1000]);
+        assert!(serde_json::to_vec(&problem.body()).unwrap().len() < 256 << 10);
+        assert_eq!(problem.errors.len(), MAX_VIOLATIONS);
     }
 
     #[test]

@@ -28,16 +28,19 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::listeners::{Listeners, UnixSocket};
+use super::patience::Patience;
 use crate::config::Server;
 use crate::telemetry::Metrics;
 
 /// HTTP/2 requests of one connection at once.
-const MAX_STREAMS: u32 = 256;
+const MAX_STREAMS: u32 = 64;
 /// How often a silent HTTP/2 client is asked whether it lives, and how long it may take to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// After an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client may leave an answer untaken, without a byte of progress.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long answers that are ready may take to reach their clients once the daemon stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -125,7 +128,7 @@ impl Door {
         let stream = loop {
             match listener.accept().await {
                 Ok(stream) => break stream,
-                // Some errors concern that one client only, some the whole host; a pause does no harm.
+                Err(error) if concerns_one_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken in");
                     sleep(ACCEPT_PAUSE).await;
@@ -138,6 +141,7 @@ impl Door {
     }
 
     async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let stream = Patience::new(stream, WRITE_TIMEOUT);
         let asked = Arc::new(AtomicBool::new(false));
         let service = service_fn({
             let (router, asked) = (self.router.clone(), Arc::clone(&asked));
@@ -174,6 +178,12 @@ impl Door {
     }
 }
 
+/// It came and went: no reason to let the next one wait.
+fn concerns_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
 trait Accept: Sync {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -185,8 +195,8 @@ impl Accept for TcpListener {
 
     async fn accept(&self) -> io::Result<TcpStream> {
         let (stream, _) = self.accept().await?;
-        // An answer is one write; waiting for more would only delay it.
-        stream.set_nodelay(true)?;
+        // An answer is one write; waiting for more would only delay it. A client that is gone already fails later.
+        let _ = stream.set_nodelay(true);
         Ok(stream)
     }
 }

@@ -205,6 +205,9 @@ async fn content_types() {
     for bad in [None, Some("text/plain"), Some("application/jsonp"), Some("")] {
         assert_problem(&send(bad).await, 415, "unsupported_media_type");
     }
+    let packed = http::Request::post("/api/execute").header("content-type", "application/json");
+    let packed = packed.header("content-encoding", "gzip").body(Body::from(body.clone())).unwrap();
+    assert_problem(&house.send(packed).await, 415, "unsupported_media_type");
 }
 
 #[tokio::test]
@@ -391,4 +394,5 @@ async fn a_fault_of_our_own() {
     let answer = whole(router.oneshot(request).await.unwrap()).await;
     assert_problem(&answer, 500, "internal");
     assert!(!answer.text.contains("oh\""));
+    assert_eq!(answer.header("x-execution-id"), answer.json()["id"].as_str());
 }
