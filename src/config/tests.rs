@@ -83,6 +83,43 @@ fn the_example_names_every_key() {
     assert_eq!(named, expected);
 }
 
+/// Table, key and range of every key that the example states a range for, in the comment right above it.
+fn stated_ranges() -> Vec<(String, String, i64, i64)> {
+    let (mut table, mut stated, mut found) = (String::new(), None, Vec::new());
+    for line in EXAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = name.trim_end_matches(']').to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            if let Some((low, high)) = stated.take() {
+                found.push((table.clone(), key.to_owned(), low, high));
+            }
+        } else {
+            let (before, after) = line.split_once(" to ").unwrap_or_default();
+            let low = before.rsplit(' ').next().unwrap().parse();
+            let high = after.split([' ', '.', ';']).next().unwrap().parse();
+            stated = low.ok().zip(high.ok());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_ranges_of_the_example_are_those_that_are_held() {
+    let ranges = stated_ranges();
+    assert_eq!(ranges.len(), 20, "{ranges:#?}");
+    for (table, key, low, high) in ranges {
+        let kind = if table.starts_with("runtimes") { "kind = \"native\"\n" } else { "" };
+        let load = |value: i64| load_text(&format!("[{table}]\n{kind}{key} = {value}\n"), &[]);
+        for good in [low, high] {
+            assert!(load(good).is_ok(), "{table}.{key} = {good}");
+        }
+        for bad in [low - 1, high + 1] {
+            let expected = format!("config.toml: {table}.{key}: {bad} is out of range: {low} to {high} (");
+            assert!(load(bad).unwrap_err()[0].starts_with(&expected), "{table}.{key} = {bad}");
+        }
+    }
+}
+
 #[test]
 fn built_in_defaults() {
     let config = believed("", &[]);
