@@ -29,7 +29,7 @@ pub(super) type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
 pub(super) struct Capture {
     stream: Stream,
-    /// `None` when it has ended, failed or gone past the limit.
+    /// `None` when it has ended or failed.
     reader: Option<Reader>,
     limit: usize,
     bytes: BytesMut,
@@ -65,7 +65,7 @@ impl Capture {
 
     /// Reads, and hands on, until the stream has ended or gone past its limit. Cancel-safe: called again, it goes on.
     pub(super) async fn read(&mut self) {
-        while let Some(reader) = &mut self.reader {
+        while let (Some(reader), false) = (&mut self.reader, self.overflowed) {
             // One byte more than fits tells a stream that is full from one that goes past.
             let room = self.limit - self.bytes.len();
             self.bytes.reserve(READ_BYTES.min(room.saturating_add(1)));
@@ -85,13 +85,24 @@ impl Capture {
         }
     }
 
+    /// Reads on and keeps nothing, until the stream has ended. So a program that went past its limit is killed as it
+    /// is: a closed pipe would give it something to complain about, and a full one could hold up its runtime.
+    pub(super) async fn discard(&mut self) {
+        let mut scrap = BytesMut::with_capacity(READ_BYTES);
+        while let Some(reader) = &mut self.reader {
+            if !matches!(reader.read_buf(&mut scrap).await, Ok(1..)) {
+                self.reader = None;
+            }
+            scrap.clear();
+        }
+    }
+
     fn took(&mut self, read: io::Result<usize>) {
         match read {
             Ok(0) => self.reader = None,
             Ok(_) if self.bytes.len() > self.limit => {
                 self.bytes.truncate(self.limit);
                 self.overflowed = true;
-                self.reader = None;
             }
             Ok(_) => {}
             Err(error) => {
@@ -105,9 +116,9 @@ impl Capture {
         self.overflowed
     }
 
-    /// Whether the stream may still have more to say.
+    /// Whether the stream may still have more to say that would be kept.
     pub(super) fn is_open(&self) -> bool {
-        self.reader.is_some()
+        self.reader.is_some() && !self.overflowed
     }
 
     /// Why the stream could not be read to its end.

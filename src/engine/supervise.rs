@@ -203,6 +203,7 @@ async fn read(capture: &mut Capture, overflow: &Notify) {
     capture.read().await;
     if capture.overflowed() {
         overflow.notify_one();
+        capture.discard().await;
     }
 }
 

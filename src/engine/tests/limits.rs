@@ -96,6 +96,26 @@ async fn output_that_fits_is_returned_and_the_rest_kills() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn too_much_output_closes_no_pipe_under_the_program() {
+    let steps = [Step::Flood(Output::Stdout, 1 << 20), Step::Print(Output::Stderr, "broken pipe".into())];
+    let bench = Bench::new(move |_| Script::new(steps.clone()));
+    let report = bench.report(limited(toy(), LimitName::OutputBytes, 100_000)).await;
+    assert_eq!(run_of(&report).exit, Exit::Signal(9));
+    assert_eq!(run_of(&report).stderr, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_much_output_counts_also_when_it_is_found_in_the_pipe_of_a_program_that_has_ended() {
+    for bytes in [1001, 5000, 60_000] {
+        let bench = Bench::new(move |_| Script::new([Step::Print(Output::Stderr, vec![b'x'; bytes].into())]));
+        let report = bench.report(limited(toy(), LimitName::OutputBytes, 1000)).await;
+        assert_eq!(report.verdict, Verdict::OutputLimitExceeded);
+        assert_eq!(run_of(&report).exit, Exit::Code(0));
+        assert_eq!(run_of(&report).stderr.len(), 1000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn output_of_exactly_the_limit_fits() {
     let bench = Bench::new(|_| Script::new([Step::Flood(Output::Stdout, 100)]));
     let report = bench.report(limited(toy(), LimitName::OutputBytes, 100 * 1024)).await;
