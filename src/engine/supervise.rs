@@ -30,9 +30,11 @@ use super::{Event, LimitName, Limits, Stream, Usage};
 /// after its limit, whatever state the sandbox is in.
 const KILL_TIMEOUT: Duration = Duration::from_millis(500);
 const KILLED_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
-const FACTS_TIMEOUT: Duration = Duration::from_millis(400);
-/// A program that ended by itself has its pipes read to their end, which the runtime promises to come.
+const KILLED_FACTS_TIMEOUT: Duration = Duration::from_millis(400);
+/// A program that ended by itself has its pipes read to their end, which the runtime promises to come, and its
+/// figures waited for: without them there is no verdict.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+const FACTS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The CPU time is never looked at more often than this.
 const CPU_POLL_MIN: Duration = Duration::from_millis(5);
@@ -41,6 +43,7 @@ const CPU_POLL_MIN: Duration = Duration::from_millis(5);
 const CPU_POLL_MAX: Duration = Duration::from_millis(50);
 /// So many failed looks in a row mean that the CPU limit can't be held.
 const CPU_POLL_FAILURES: u32 = 3;
+const CPU_POLL_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// What a program is held to, and who listens.
 pub(super) struct Watch<'a> {
@@ -107,7 +110,7 @@ pub(super) async fn supervise(
         ending = streams => ending,
     };
     drain(&mut stdout, &mut stderr, ending.breach.is_some()).await?;
-    let after = measured(sandbox).await?;
+    let after = final_facts(sandbox, &ending).await?;
     conclude(ending, &watch, after, stdout, stderr)
 }
 
@@ -165,7 +168,7 @@ async fn cpu_spent(sandbox: &dyn Sandbox, watch: &Watch<'_>) -> Result<(), Runti
     loop {
         let soonest = limit.saturating_sub(used) / watch.cpus.max(1);
         sleep(soonest.clamp(CPU_POLL_MIN, CPU_POLL_MAX)).await;
-        match measured(sandbox).await {
+        match measured(sandbox, CPU_POLL_TIMEOUT).await {
             Ok(facts) => match cpu_time(watch.before, facts) {
                 Some(now) if now >= limit => return Ok(()),
                 Some(now) => (used, failures) = (now, 0),
@@ -182,8 +185,19 @@ async fn cpu_spent(sandbox: &dyn Sandbox, watch: &Watch<'_>) -> Result<(), Runti
     }
 }
 
-async fn measured(sandbox: &dyn Sandbox) -> Result<Facts, RuntimeError> {
-    timeout(FACTS_TIMEOUT, sandbox.facts())
+/// A program that was killed has its verdict without its figures; they are then said to be unknown.
+async fn final_facts(sandbox: &dyn Sandbox, ending: &Ending) -> Result<Facts, RuntimeError> {
+    if ending.breach.is_none() {
+        return measured(sandbox, FACTS_TIMEOUT).await;
+    }
+    Ok(measured(sandbox, KILLED_FACTS_TIMEOUT).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a killed program's figures are not known");
+        Facts::default()
+    }))
+}
+
+async fn measured(sandbox: &dyn Sandbox, patience: Duration) -> Result<Facts, RuntimeError> {
+    timeout(patience, sandbox.facts())
         .await
         .unwrap_or_else(|_| Err(RuntimeError::sandbox("facts", "took too long")))
 }

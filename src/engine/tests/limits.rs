@@ -175,6 +175,24 @@ async fn a_kill_that_is_not_acknowledged_does_not_hold_up_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_killed_program_has_its_verdict_without_its_figures() {
+    for fault in [Fault::hang(), Fault::fail(usize::MAX, broken())] {
+        let bench = Bench::new(|_| Script::new([Step::Hang]));
+        let plan = bench.plan(limited(toy(), LimitName::WallTimeMs, 100)).await;
+        let engine = Arc::clone(&bench.engine);
+        let asked = Instant::now();
+        let running = tokio::spawn(async move { engine.execute(plan, None).await });
+        sleep(millis(10)).await;
+        bench.runtime.disturb(Call::Facts, fault);
+        let report = running.await.unwrap().unwrap();
+        assert!(asked.elapsed() <= millis(1100), "{:?}", asked.elapsed());
+        assert_eq!(report.verdict, Verdict::TimeLimitExceeded);
+        assert_eq!(run_of(&report).usage.cpu_time, None);
+        bench.settle().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cpu_limit_that_can_not_be_watched_fails_closed() {
     let bench = Bench::new(|_| Script::new([Step::Sleep(millis(20)), Step::Hang]));
     let plan = bench.plan(toy()).await;
