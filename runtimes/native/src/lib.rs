@@ -141,9 +141,16 @@ impl NativeRuntime {
     fn support(&self, limit: KernelLimit) -> LimitSupport {
         match self.gap(limit) {
             None => LimitSupport::Held,
-            Some(reason) if self.config.allow_missing.contains(&limit) => LimitSupport::Waived(reason),
-            Some(reason) => LimitSupport::Missing(reason),
+            Some(reason) if self.is_asked_for(limit) && !self.config.allow_missing.contains(&limit) => {
+                LimitSupport::Missing(reason)
+            }
+            Some(reason) => LimitSupport::Waived(reason),
         }
+    }
+
+    /// CPU bandwidth is the one limit that a daemon may do without altogether.
+    fn is_asked_for(&self, limit: KernelLimit) -> bool {
+        limit != KernelLimit::Cpu || self.config.expected.cpu_millis.is_some()
     }
 
     /// Makes a sandbox and destroys it: the only proof that it can be done.
@@ -192,7 +199,9 @@ impl Runtime for NativeRuntime {
             .into_iter()
             .filter(|limit| *limit != KernelLimit::Cpu || spec.limits.cpu_millis.is_some());
         for limit in asked {
-            if let LimitSupport::Missing(reason) = self.support(limit) {
+            if let Some(reason) = self.gap(limit)
+                && !self.config.allow_missing.contains(&limit)
+            {
                 return Err(RuntimeError::LimitNotHeld { limit, reason });
             }
         }

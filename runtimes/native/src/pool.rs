@@ -46,6 +46,14 @@ struct State {
     tasks: Vec<tokio::task::AbortHandle>,
 }
 
+impl State {
+    fn take_likest(&mut self, limits: SlotLimits) -> Option<ReadySlot> {
+        let slots = self.slots.iter().enumerate();
+        let (best, _) = slots.max_by_key(|(_, slot)| likeness(slot.limits, limits))?;
+        Some(self.slots.swap_remove(best))
+    }
+}
+
 impl Pool {
     pub(crate) fn new(keeper: Keeper, uid_base: Option<u32>) -> Arc<Self> {
         Arc::new(Self {
@@ -80,19 +88,20 @@ impl Pool {
         }
     }
 
-    /// Takes the ready slot that needs the fewest changes for `limits`.
+    /// Takes the ready slot that needs the fewest changes for `limits`, or waits for the next one.
     pub(crate) async fn take(&self, limits: SlotLimits) -> Result<ReadySlot, RuntimeError> {
-        let permit = match time::timeout(LAUNCH_PATIENCE, self.ready.acquire()).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) => return Err(RuntimeError::unavailable("the runtime is shut down")),
-            Err(_) => return Err(RuntimeError::unavailable(self.why_nothing_is_ready())),
+        let taking = async {
+            loop {
+                let permit = self.ready.acquire().await;
+                permit.map_err(|_| RuntimeError::unavailable("the runtime is shut down"))?.forget();
+                // Nothing, or a slot whose lane has just died: the next permit is for another one.
+                if let Some(slot) = self.state().take_likest(limits).filter(|slot| !slot.commands.is_closed()) {
+                    return Ok(slot);
+                }
+            }
         };
-        permit.forget();
-        let mut state = self.state();
-        let best = (0..state.slots.len())
-            .max_by_key(|at| state.slots.get(*at).map(|slot| likeness(slot.limits, limits)));
-        best.map(|at| state.slots.swap_remove(at))
-            .ok_or_else(|| RuntimeError::unavailable("no sandbox is ready"))
+        let taken = time::timeout(LAUNCH_PATIENCE, taking).await;
+        taken.unwrap_or_else(|_| Err(RuntimeError::unavailable(self.why_nothing_is_ready())))
     }
 
     /// Ends the spawner and all lanes; no slot is handed out any more.

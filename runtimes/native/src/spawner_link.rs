@@ -60,13 +60,14 @@ enum Request {
 
 /// The thread that starts spawners.
 #[derive(Clone)]
-pub(crate) struct Keeper(mpsc::Sender<Request>);
+pub(crate) struct Keeper(mpsc::SyncSender<Request>);
 
 impl Keeper {
     /// # Errors
     /// When no thread can be made.
     pub(crate) fn start(setup: Setup, subtree: Option<Arc<Subtree>>) -> io::Result<Self> {
-        let (requests, inbox) = mpsc::channel();
+        // Whoever asks waits for the answer, and the pool asks one at a time.
+        let (requests, inbox) = mpsc::sync_channel(1);
         let keep = move || {
             let mut last = None;
             for request in inbox {

@@ -1,7 +1,8 @@
 //! Every `unsafe` block of the native runtime: system calls that nix has no safe wrapper for, and fork.
 //!
 //! Deliberately absent: decisions. Each function is one call or one idiom, typed so that the rest of the crate
-//! can't misuse it. Called by the spawner and its descendants, never by the daemon.
+//! can't misuse it. Called by the spawner and its
+//! descendants; the daemon uses none of it but [`own`].
 
 #![allow(unsafe_code)]
 
