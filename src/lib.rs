@@ -2,10 +2,13 @@
 //!
 //! The library exists for the binary and its tests; ARCHITECTURE.md has the map.
 
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod executors;
+mod house;
 pub mod http;
 pub mod prepare;
+mod runtimes;
 mod strict;
 pub mod telemetry;

@@ -48,6 +48,7 @@ use crate::executors::{Catalog, Executor};
 use crate::telemetry::Metrics;
 
 pub use config::EngineConfig;
+pub(crate) use plan::kernel_limits;
 pub use plan::{
     MAX_ARG_BYTES, MAX_ARGS, MAX_ENV, MAX_FILES, MAX_FILES_BYTES, MAX_GLOBS, MAX_STDIN_BYTES,
     MAX_WORDS_BYTES, Plan, PlanError,

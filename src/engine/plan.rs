@@ -213,7 +213,7 @@ fn phases(
     )
 }
 
-pub(super) fn kernel_limits(limits: &Limits, cpu_millis: Option<u32>) -> KernelLimits {
+pub(crate) fn kernel_limits(limits: &Limits, cpu_millis: Option<u32>) -> KernelLimits {
     KernelLimits {
         memory_bytes: limits.get(LimitName::MemoryBytes),
         tasks: limits.get(LimitName::Processes),

@@ -35,6 +35,7 @@ pub(super) fn executor(folder: &Folder) -> Result<Executor, Vec<ManifestError>> 
     check.words("packages", &written.packages);
     check.at_least_one("version_command", &written.version_command);
     let env = check.env("env", &written.env, template::constant);
+    let source_is_executable = written.source.executable;
     let source_name = check.source(written.source);
     let compile = written.compile.map(|section| check.compile(section));
     let run = check.step("run", &written.run);
@@ -68,6 +69,7 @@ pub(super) fn executor(folder: &Folder) -> Result<Executor, Vec<ManifestError>> 
         prepare,
         files: folder.files.clone(),
         source_name,
+        source_is_executable,
         toolchain: check.toolchain,
     })
 }

@@ -44,6 +44,8 @@ pub(super) struct ManifestFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct SourceSection {
     pub name: String,
+    #[serde(default)]
+    pub executable: bool,
     pub declared: Option<DeclaredSection>,
 }
 

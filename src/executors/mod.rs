@@ -96,6 +96,8 @@ pub struct Executor {
     /// Every file of its folder, by name: the `Dockerfile` and what it copies.
     pub files: Vec<(String, Vec<u8>)>,
     source_name: SourceName,
+    /// Whether a lone piece of code is stored with the executable bit.
+    pub source_is_executable: bool,
     /// Where the programs of this executor see what `prepare` has made.
     toolchain: String,
 }

@@ -60,7 +60,7 @@ self_test = { file = "hello", stdout = "hi" }
 fn every_embedded_manifest_loads() {
     let catalog = embedded();
     let ids: Vec<_> = catalog.iter().map(|executor| executor.id.as_str()).collect();
-    assert_eq!(ids, ["bash", "c", "cpp", "go", "java", "javascript", "python"]);
+    assert_eq!(ids, ["bash", "binary", "c", "cpp", "go", "java", "javascript", "python"]);
     for executor in catalog.iter() {
         assert!(!executor.packages.is_empty(), "{}: no packages", executor.id);
         assert!(!executor.self_test.stdout.is_empty(), "{}: the self-test expects nothing", executor.id);

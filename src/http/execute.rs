@@ -1,6 +1,8 @@
 //! `POST /api/execute`: from a body to a submission, from a report to a body. What happens in between is the
 //! engine's.
 
+use std::collections::HashSet;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +14,7 @@ use super::wire::Encoding;
 use super::wire::request::{self, ExecuteRequest, Parsed};
 use super::wire::response::{self, ExecuteResponse};
 use super::{Api, body, openapi};
-use crate::engine::Report;
+use crate::engine::{Plan, PlanError, Report, Violation};
 
 /// A body or an output up to this size is worked on where it is; a larger one would keep other requests of the same
 /// thread waiting for milliseconds.
@@ -51,12 +53,27 @@ pub(super) async fn execute(State(api): State<Api>, request: Request) -> Respons
 
 async fn answer(api: &Api, request: Request) -> Result<(Uuid, Vec<u8>), Problem> {
     let body = body::json(request, api.body_limits).await?;
-    let Parsed { submission, output_encoding } = parse(body).await?;
-    let plan = api.engine.plan(submission).await.map_err(Problem::of_plan)?;
+    let Parsed { submission, output_encoding, violations } = parse(body).await?;
+    let plan = believe(api.engine.plan(submission).await, violations)?;
     let id = plan.id;
     let report = api.engine.execute(plan, None).await;
     let report = report.map_err(|error| Problem::of_execution(error, id))?;
     Ok((id, write(report, output_encoding).await.map_err(|problem| problem.with_id(id))?))
+}
+
+/// Every violation at once: those of the wire first, then those of the plan that concern other fields.
+fn believe(planned: Result<Plan, PlanError>, mut violations: Vec<Violation>) -> Result<Plan, Problem> {
+    match planned {
+        Ok(plan) if violations.is_empty() => Ok(plan),
+        Ok(_) => Err(Problem::invalid(violations)),
+        Err(PlanError::Invalid(more)) => {
+            let told: HashSet<_> = violations.iter().map(|violation| violation.field.clone()).collect();
+            violations.extend(more.into_iter().filter(|violation| !told.contains(&violation.field)));
+            Err(Problem::invalid(violations))
+        }
+        Err(PlanError::Execute(_)) if !violations.is_empty() => Err(Problem::invalid(violations)),
+        Err(PlanError::Execute(error)) => Err(Problem::of_execution(error, Uuid::now_v7())),
+    }
 }
 
 async fn parse(body: Vec<u8>) -> Result<Parsed, Problem> {

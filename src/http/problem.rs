@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::engine::{ExecuteError, PlanError, Violation, ViolationKind};
+use crate::engine::{ExecuteError, Violation, ViolationKind};
 
 pub(super) const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
 pub(super) const EXECUTION_ID: HeaderName = HeaderName::from_static("x-execution-id");
@@ -148,13 +148,6 @@ impl Problem {
         };
         let detail = violations.iter().map(sentence).collect::<Vec<_>>().join("; ");
         Self { errors: violations, ..Self::new(Code::Invalid(kind), detail) }
-    }
-
-    pub(super) fn of_plan(error: PlanError) -> Self {
-        match error {
-            PlanError::Invalid(violations) => Self::invalid(violations),
-            PlanError::Execute(error) => Self::of_execution(error, Uuid::now_v7()),
-        }
     }
 
     /// What is wrong inside is for the logs, where the id leads; the client could do nothing with it.

@@ -1,5 +1,6 @@
 //! What operators see: every metric by name in `metrics`, the logs in `logs`.
 
+pub mod logs;
 pub mod metrics;
 
 pub use metrics::Metrics;

@@ -3,6 +3,7 @@
 //! Every test works below groups of its own, one in each mounted hierarchy, so it meets neither a daemon that runs
 //! on this host nor another test. Needs root; says so where it is not.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(clippy::disallowed_types, reason = "a test needs processes to put into groups")]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -68,11 +68,19 @@ pub(crate) struct LaneClient {
 #[derive(Debug)]
 pub(crate) struct LaneEnded {
     pub reason: String,
+    /// The process is gone, rather than stuck or confused.
+    is_dead: bool,
+}
+
+impl LaneEnded {
+    fn because(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_dead: false }
+    }
 }
 
 impl From<io::Error> for LaneEnded {
     fn from(error: io::Error) -> Self {
-        Self { reason: error.to_string() }
+        Self::because(error.to_string())
     }
 }
 
@@ -91,7 +99,9 @@ impl LaneClient {
                 Ok(handles) => handles,
                 Err(ended) => {
                     if let Some(done) = give_back {
-                        let _ = done.send(Err(RuntimeError::sandbox("destroy a sandbox", &ended.reason)));
+                        // A lane that died took everything in its slot along; one that could not unmake it says so.
+                        let failed = || RuntimeError::sandbox("destroy a sandbox", &ended.reason);
+                        let _ = done.send(if ended.is_dead { Ok(()) } else { Err(failed()) });
                     }
                     return ended;
                 }
@@ -113,10 +123,10 @@ impl LaneClient {
                 (FromLane::Ready, descriptors) => {
                     let [launch, work] = descriptors
                         .try_into()
-                        .map_err(|_| LaneEnded { reason: "a slot without descriptors".to_owned() })?;
+                        .map_err(|_| LaneEnded::because("a slot without descriptors"))?;
                     return Ok((launch, work));
                 }
-                (FromLane::Failed { reason }, _) => return Err(LaneEnded { reason }),
+                (FromLane::Failed { reason }, _) => return Err(LaneEnded::because(reason)),
                 // Late words about the slot before.
                 _ => {}
             }
@@ -141,7 +151,7 @@ impl LaneClient {
                 biased;
                 packet = self.receive() => match packet?.0 {
                     FromLane::Exited(exit, facts) => drop(end.send(Some((exit, facts)))),
-                    FromLane::Failed { reason } => return Err(LaneEnded { reason }),
+                    FromLane::Failed { reason } => return Err(LaneEnded::because(reason)),
                     other => answers.deliver(other),
                 },
                 Some(command) = inbox.recv() => {
@@ -164,7 +174,7 @@ impl LaneClient {
     fn send(&self, message: ToLane) -> Result<(), LaneEnded> {
         packet::send(self.socket.as_fd(), &message.encode(), &[])
             .map(drop)
-            .map_err(|errno| LaneEnded { reason: format!("the lane takes no messages: {errno}") })
+            .map_err(|errno| LaneEnded::because(format!("the lane takes no messages: {errno}")))
     }
 
     async fn receive(&self) -> Result<(FromLane, Vec<OwnedFd>), LaneEnded> {
@@ -176,10 +186,10 @@ impl LaneClient {
             })
             .await?;
         if received == 0 {
-            return Err(LaneEnded { reason: "the lane is gone".to_owned() });
+            return Err(LaneEnded { is_dead: true, reason: "the lane is gone".to_owned() });
         }
         let message = FromLane::decode(buffer.get(..received).unwrap_or_default())
-            .map_err(|error| LaneEnded { reason: error.to_string() })?;
+            .map_err(|error| LaneEnded::because(error.to_string()))?;
         Ok((message, descriptors))
     }
 }

@@ -13,7 +13,7 @@ use sandboxd_contract::RuntimeError;
 use tokio::{sync::Semaphore, time};
 
 use crate::{
-    lane_client::{LaneClient, LaneEnded, ReadySlot},
+    lane_client::{LaneClient, ReadySlot},
     protocol::{NewLane, SlotLimits},
     spawner_link::{Keeper, SpawnerLink},
 };
@@ -95,7 +95,8 @@ impl Pool {
                 let permit = self.ready.acquire().await;
                 permit.map_err(|_| RuntimeError::unavailable("the runtime is shut down"))?.forget();
                 // Nothing, or a slot whose lane has just died: the next permit is for another one.
-                if let Some(slot) = self.state().take_likest(limits).filter(|slot| !slot.commands.is_closed()) {
+                if let Some(slot) = self.state().take_likest(limits).filter(|slot| !slot.commands.is_closed())
+                {
                     return Ok(slot);
                 }
             }
@@ -137,9 +138,9 @@ impl Pool {
             let reason = match self.start_lane(index, limits).await {
                 Ok(client) => {
                     self.state().alive += 1;
-                    let LaneEnded { reason } = client.run(|slot| self.offer(slot)).await;
+                    let ended = client.run(|slot| self.offer(slot)).await;
                     self.state().alive -= 1;
-                    reason
+                    ended.reason
                 }
                 Err(reason) => reason,
             };

@@ -132,17 +132,15 @@ pub(super) fn limits(
     limits
 }
 
-/// Whether the files fit into each sandbox they are put into: a client that leaves no room for its own files is told
-/// so, rather than that a sandbox failed.
+/// Whether the files fit on the disk of each sandbox they are put into: a client that leaves no room for its own files
+/// is told so, rather than that a sandbox failed. Too little memory for them needs no word here: the kernel has it.
 pub(super) fn room_for(files: &[File], run: &Limits, compile: Option<&Limits>, violations: &mut Violations) {
     let needed: u64 = files.iter().map(|file| taken_up(file.content.len() as u64)).sum();
     let phases = [("limits", Some(run)), ("compile_limits", compile)];
     for (field, limits) in phases.into_iter().filter_map(|(field, limits)| Some((field, limits?))) {
-        for name in [LimitName::DiskBytes, LimitName::MemoryBytes] {
-            if limits.get(name) < needed {
-                let message = format!("leaves no room for the files, which take up {needed} bytes");
-                violations.invalid(format!("{field}.{}", name.as_str()), message);
-            }
+        if limits.get(LimitName::DiskBytes) < needed {
+            let message = format!("leaves no room for the files, which take up {needed} bytes");
+            violations.invalid(format!("{field}.{}", LimitName::DiskBytes.as_str()), message);
         }
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn executor(
                 runtime.name(),
                 there_is.join(", ")
             );
-            violations.invalid("version", message);
+            violations.add(ViolationKind::UnknownLanguage, "version", message);
             Some(fallback)
         }
     }

@@ -17,7 +17,8 @@ pub(super) fn check(
 ) -> (Vec<File>, Option<FilePath>) {
     let files = match &submission.source {
         Source::Code(code) => executor.map_or_else(Vec::new, |executor| {
-            vec![File { path: executor.source_name(code), content: code.clone(), executable: false }]
+            let executable = executor.source_is_executable;
+            vec![File { path: executor.source_name(code), content: code.clone(), executable }]
         }),
         Source::Files(files) => believed(files, violations),
     };

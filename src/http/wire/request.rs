@@ -96,12 +96,14 @@ pub(in crate::http) struct LimitsInput {
 pub(in crate::http) struct Parsed {
     pub(in crate::http) submission: Submission,
     pub(in crate::http) output_encoding: Encoding,
+    /// What can't be believed of it already; whoever looks further adds to these, so that all come back at once.
+    pub(in crate::http) violations: Vec<Violation>,
 }
 
 /// Reads the body of a request.
 ///
 /// # Errors
-/// The problem to answer with.
+/// The problem to answer with, when it is no request at all.
 pub(in crate::http) fn parse(body: &[u8]) -> Result<Parsed, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let reading = strict::read::<ExecuteRequest, _>(&mut json);
@@ -128,11 +130,7 @@ pub(in crate::http) fn parse(body: &[u8]) -> Result<Parsed, Problem> {
     };
     let output_encoding = request.output_encoding.unwrap_or_default();
     let submission = request.into_submission(&mut violations);
-    if violations.is_empty() {
-        Ok(Parsed { submission, output_encoding })
-    } else {
-        Err(Problem::invalid(violations))
-    }
+    Ok(Parsed { submission, output_encoding, violations })
 }
 
 /// A field that stands there twice is told of the object around it; its own name is in the message only.
@@ -291,7 +289,10 @@ mod tests {
     /// Status and code, and field and message of each violation.
     fn refused(body: &[u8]) -> (u16, String, Vec<(String, String)>) {
         use axum::response::IntoResponse;
-        let problem = parse(body).unwrap_err();
+        let problem = match parse(body) {
+            Ok(parsed) => Problem::invalid(parsed.violations),
+            Err(problem) => problem,
+        };
         let code = problem.code().as_str().to_owned();
         let violations = problem.violations().iter();
         let violations = violations.map(|error| (error.field.clone(), error.message.clone())).collect();
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn everything_is_understood() {
-        let Parsed { submission, output_encoding } = parsed(
+        let Parsed { submission, output_encoding, .. } = parsed(
             r#"{"language":"C++","version":"12","files":[{"path":"a.cpp","content":"x"},
                 {"path":"b","content":"AAH/","encoding":"base64","executable":true}],"entry":"a.cpp",
                 "stdin":"/w==","stdin_encoding":"base64","args":["1",""],"env":{"A":"b"},"compile_args":["-O0"],
@@ -327,7 +328,7 @@ mod tests {
 
     #[test]
     fn nearly_everything_may_be_left_out() {
-        let Parsed { submission, output_encoding } =
+        let Parsed { submission, output_encoding, .. } =
             parsed(" {\"language\":\"py\",\"code\":\"\",\"limits\":null,\"version\":null}\n");
         assert!(matches!(&submission.source, Source::Code(code) if code.is_empty()));
         assert_eq!(submission.language, "py");

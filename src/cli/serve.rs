@@ -1,0 +1,129 @@
+//! `sandboxd serve`: the daemon's life, from the first socket to the last sandbox.
+//!
+//! ```text
+//! sockets bound ──> runtimes swept, started, proved ──> serving ──SIGTERM──> draining ──> sandboxes gone ──> exit 0
+//!      └ exit 71              └ exit 69                              second signal: at once
+//! ```
+
+use std::{path::Path, process::ExitCode, sync::Arc, thread};
+
+use axum::Router;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{Exit, Failure, catalog},
+    config::Config,
+    house::House,
+    http::{self, listeners::Listeners},
+};
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// Before serving only: sockets, runtimes, the system.
+pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
+    let catalog = catalog(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::System, format!("start the asynchronous runtime: {error}")))?;
+    runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        let listeners = Listeners::bind(&config.server.listen, config.server.socket_mode)
+            .await
+            .map_err(|error| Failure::new(Exit::System, error))?;
+        let house = House::build(config, catalog).await.map_err(|error| Failure::new(Exit::System, error))?;
+        let refusals = house.refusals(config).await;
+        if !refusals.is_empty() {
+            house.close().await;
+            return Err(Failure { exit: Exit::Unavailable, lines: refusals });
+        }
+        let router = http::router(Arc::clone(&house.engine), &config.server)
+            .map_err(|error| Failure::new(Exit::System, format!("write the OpenAPI document: {error}")))?;
+        prepare_in_background(config.file.as_deref());
+        serve(config, listeners, router, &house, &mut stop).await;
+        house.close().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn serve(config: &Config, listeners: Listeners, router: Router, house: &House, stop: &mut Stop) {
+    let engine = Arc::clone(&house.engine);
+    let discovering = tokio::spawn({
+        let (engine, default) = (Arc::clone(&engine), config.execution.default_runtime.clone());
+        async move {
+            if let Err(error) = engine.discover(&default).await {
+                tracing::warn!(runtime = default, %error, "could not look for languages");
+            }
+        }
+    });
+    let over = CancellationToken::new();
+    for address in listeners.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    let serving = tokio::spawn({
+        let (server, metrics, over) = (config.server.clone(), Arc::clone(engine.metrics()), over.clone());
+        async move { http::serve(listeners, router, &server, metrics, over).await }
+    });
+    stop.asked().await;
+    tracing::info!(timeout_ms = config.server.shutdown_timeout.as_millis() as u64, "draining");
+    engine.begin_drain();
+    discovering.abort();
+    tokio::select! {
+        whole = engine.drained(config.server.shutdown_timeout) => {
+            tracing::info!(everything_finished = whole, "drained");
+        }
+        () = stop.asked() => tracing::warn!("told twice: stopping at once"),
+    }
+    over.cancel();
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the HTTP server failed");
+    }
+}
+
+/// SIGTERM and SIGINT alike.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::new(Exit::System, format!("listen for signals: {error}")))
+        };
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Warms toolchains in a process of its own, which ends with the daemon; until it is done programs only compile slower.
+#[allow(
+    clippy::disallowed_types,
+    reason = "trusted work of the toolchains' own, once a version, never of a request"
+)]
+fn prepare_in_background(config_file: Option<&Path>) {
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command
+        .args(["prepare", "--background"])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null());
+    if let Some(file) = config_file {
+        command.arg("--config").arg(file);
+    }
+    let wait = move || match command.status() {
+        Ok(status) if status.success() => tracing::info!("toolchains are prepared"),
+        Ok(status) => tracing::warn!(%status, "toolchains could not be prepared: see 'sandboxd prepare'"),
+        Err(error) => tracing::warn!(%error, "could not start 'sandboxd prepare'"),
+    };
+    if let Err(error) = thread::Builder::new().name("prepare".to_owned()).spawn(wait) {
+        tracing::warn!(%error, "could not start 'sandboxd prepare'");
+    }
+}

@@ -1,0 +1,102 @@
+//! From a configuration to a working engine: catalog, runtimes, sweep, probe. Shared by `serve`, `run` and `doctor`.
+
+use std::sync::Arc;
+
+use sandboxd_contract::Runtime;
+
+use crate::{
+    config::Config,
+    engine::{Engine, EngineConfig},
+    executors::Catalog,
+    runtimes,
+    telemetry::Metrics,
+};
+
+pub(crate) struct House {
+    pub(crate) engine: Arc<Engine>,
+    runtimes: Vec<Arc<dyn Runtime>>,
+}
+
+/// Why there is no house.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct HouseError(String);
+
+impl House {
+    /// Starts every configured runtime, after removing what an earlier daemon that is dead left behind.
+    ///
+    /// # Errors
+    /// When a runtime can't even begin. One that turns out to be unavailable is told by its probe.
+    pub(crate) async fn build(config: &Config, catalog: Catalog) -> Result<Self, HouseError> {
+        let metrics = Metrics::new().map_err(|error| HouseError(format!("make the metrics: {error}")))?;
+        let mut runtimes = Vec::new();
+        for configured in &config.runtimes {
+            let failed =
+                |error: &dyn std::fmt::Display| HouseError(format!("runtime {}: {error}", configured.name));
+            let runtime = runtimes::start(config, configured).map_err(|error| failed(&error))?;
+            match runtime.sweep().await {
+                Ok(swept) if swept.sandboxes > 0 || swept.processes > 0 => {
+                    let (sandboxes, processes) = (swept.sandboxes, swept.processes);
+                    tracing::info!(
+                        runtime = configured.name,
+                        sandboxes,
+                        processes,
+                        "swept what a dead daemon left"
+                    );
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(runtime = configured.name, %error, "could not sweep"),
+            }
+            runtimes.push(runtime);
+        }
+        let engine = Engine::new(engine_config(config), catalog, runtimes.clone(), Arc::new(metrics));
+        Ok(Self { engine, runtimes })
+    }
+
+    /// Why the default runtime can't be used as configured, one line for each reason.
+    pub(crate) async fn refusals(&self, config: &Config) -> Vec<String> {
+        let default = &config.execution.default_runtime;
+        let Some(runtime) = self.runtimes.iter().find(|runtime| runtime.name() == default) else {
+            return vec![format!("there is no runtime {default}")];
+        };
+        let probe = runtime.probe().await;
+        let mut refusals = Vec::new();
+        if let Err(reason) = &probe.available {
+            refusals.push(format!("runtime {default}: {reason}"));
+        }
+        let missing: Vec<_> = probe.missing().map(|(limit, _)| format!("{:?}", limit.name())).collect();
+        refusals.extend(probe.missing().map(|(limit, reason)| {
+            let accept = format!("[runtimes.{default}] allow_missing = [{}]", missing.join(", "));
+            format!(
+                "runtime {default} can't hold the {} limit: {reason} (to run without it: {accept})",
+                limit.name()
+            )
+        }));
+        refusals
+    }
+
+    /// Ends all runtimes and removes what they made on the host.
+    pub(crate) async fn close(&self) {
+        for runtime in &self.runtimes {
+            if let Err(error) = runtime.shutdown().await {
+                tracing::warn!(runtime = runtime.name(), %error, "could not shut down cleanly");
+            }
+        }
+    }
+}
+
+/// The engine's part of the configuration.
+fn engine_config(config: &Config) -> EngineConfig {
+    let kind =
+        |runtime: &crate::config::RuntimeConfig| (runtime.name.clone(), runtime.kind.name().to_owned());
+    EngineConfig {
+        max_concurrent: config.execution.max_concurrent,
+        queue_length: config.execution.queue_length,
+        queue_timeout: config.execution.queue_timeout,
+        default_runtime: config.execution.default_runtime.clone(),
+        run: config.run_limits,
+        compile: config.compile_limits,
+        cpu_millis: config.execution.cpu_millis,
+        runtime_kinds: config.runtimes.iter().map(kind).collect(),
+    }
+}

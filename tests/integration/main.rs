@@ -1,0 +1,17 @@
+//! The integration tests: the real daemon, started from its binary, spoken to as a stranger would.
+//!
+//! One binary, so that the build links once. `support` starts daemons and sends requests; each other file is a topic.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_types, reason = "a test starts the daemon as a person would")]
+
+mod cli;
+mod collect;
+mod errors;
+mod execute;
+mod faults;
+mod limits;
+mod load;
+mod programs;
+mod service;
+mod support;

@@ -1,0 +1,209 @@
+//! A daemon of the test's own, on a port and folders of its own, and the requests that go to it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, OnceLock},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sandboxd");
+
+/// A daemon that most tests share; it is told to end when the test program does.
+pub(crate) fn shared() -> &'static Daemon {
+    static SHARED: OnceLock<Daemon> = OnceLock::new();
+    SHARED.get_or_init(|| Daemon::start(""))
+}
+
+pub(crate) struct Daemon {
+    child: Mutex<Child>,
+    pub(crate) url: String,
+    _folder: tempfile::TempDir,
+    log: Arc<Mutex<String>>,
+    agent: ureq::Agent,
+}
+
+impl Daemon {
+    /// Starts a daemon with `extra` added to its configuration and waits until it is ready.
+    pub(crate) fn start(extra: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let config = configuration(folder.path(), &format!("\"127.0.0.1:{port}\""), extra);
+        let daemon = Self::start_with(folder, &config, port);
+        daemon.await_ready();
+        daemon
+    }
+
+    pub(crate) fn start_with(folder: tempfile::TempDir, config: &Path, port: u16) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["serve", "--config"])
+            .arg(config)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It must not outlive the tests: the kernel can't be asked for that here, so a watcher ends it with its input.
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().unwrap();
+        let kept = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = kept.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(120)))
+            .max_idle_connections_per_host(100)
+            .build()
+            .new_agent();
+        Self {
+            child: Mutex::new(child),
+            url: format!("http://127.0.0.1:{port}"),
+            _folder: folder,
+            log,
+            agent,
+        }
+    }
+
+    pub(crate) fn await_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
+                panic!("the daemon ended with {status}:\n{}", self.log());
+            }
+            if self
+                .agent
+                .get(format!("{}/readyz", self.url))
+                .call()
+                .is_ok_and(|answer| answer.status() == 200)
+            {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the daemon is not ready after 60 s:\n{}", self.log());
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.lock().unwrap().id().cast_signed()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill {signal}");
+    }
+
+    pub(crate) fn wait(&self, patience: Duration) -> ExitStatus {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the daemon still runs after {patience:?}:\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// POST of any body; status and answer.
+    pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        let request = self.agent.post(format!("{}{path}", self.url)).header("content-type", content_type);
+        Answer::from(request.send(body).unwrap_or_else(|error| panic!("{error}\n{}", self.log())))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        Answer::from(self.agent.get(format!("{}{path}", self.url)).call().unwrap())
+    }
+
+    pub(crate) fn try_execute(&self, request: &Value) -> Result<Answer, ureq::Error> {
+        let body = request.to_string();
+        let request =
+            self.agent.post(format!("{}/api/execute", self.url)).header("content-type", "application/json");
+        request.send(body.as_bytes()).map(Answer::from)
+    }
+
+    /// Runs a program and gives back the answer, which must be 200.
+    pub(crate) fn execute(&self, request: &Value) -> Value {
+        let answer = self.post("/api/execute", "application/json", request.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{request}\n{}", answer.body);
+        answer.json()
+    }
+
+    /// One file of a language.
+    pub(crate) fn run(&self, language: &str, code: &str) -> Value {
+        self.execute(&json!({ "language": language, "code": code }))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: ureq::http::HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    fn from(mut response: ureq::http::Response<ureq::Body>) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.body_mut().with_config().limit(256 << 20).read_to_string().unwrap();
+        Self { status, headers, body }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A configuration file in `folder`; `listen` is the inside of the array.
+pub(crate) fn configuration(folder: &Path, listen: &str, extra: &str) -> PathBuf {
+    let (server, rest) = extra.split_once("---").unwrap_or(("", extra));
+    let path = folder.join("config.toml");
+    let text = format!(
+        "state_dir = {:?}\n[server]\nlisten = [{listen}]\n{server}\n{rest}\n",
+        folder.join("state").display().to_string()
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// What a verdict should be, with the whole answer in the message when it is not.
+#[track_caller]
+pub(crate) fn assert_status(answer: &Value, status: &str) {
+    assert_eq!(answer["status"], status, "{answer:#}");
+    if status == "ok" {
+        assert_eq!(answer["error"], Value::Null, "{answer:#}");
+    } else {
+        assert!(answer["error"].as_str().is_some_and(|error| !error.is_empty()), "{answer:#}");
+    }
+}
