@@ -7,7 +7,7 @@ use nix::sys::{prctl, signal::Signal};
 use crate::{
     cli::{Exit, Failure, catalog},
     config::Config,
-    prepare::{self, LanguageReport, Outcome},
+    prepare::{self, Outcome},
 };
 
 #[derive(Debug, clap::Args)]
@@ -31,18 +31,7 @@ pub(super) fn run(config: &Config, args: &PrepareArgs) -> Result<ExitCode, Failu
     let catalog = catalog(config)?;
     let reports = prepare::run(&catalog, &config.state_dir, &args.languages)
         .map_err(|error| Failure::new(Exit::Failed, error))?;
-    reports.iter().for_each(print);
+    reports.iter().for_each(|report| println!("{report}"));
     let failed = reports.iter().any(|report| matches!(report.outcome, Outcome::Failed(_)));
     Ok(ExitCode::from(u8::from(failed)))
-}
-
-fn print(report: &LanguageReport) {
-    let outcome = match &report.outcome {
-        Outcome::Prepared { version, took } => format!("{version} prepared in {:.1} s", took.as_secs_f64()),
-        Outcome::UpToDate { version } => format!("{version} was prepared before"),
-        Outcome::NothingToPrepare => "nothing to prepare".to_owned(),
-        Outcome::NotInstalled { reason } => reason.clone(),
-        Outcome::Failed(error) => format!("failed: {error}"),
-    };
-    println!("{:<12} {outcome}", report.id);
 }

@@ -7,7 +7,8 @@ use std::{
     thread,
 };
 
-use serde_json::{Value, json};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::json;
 
 use crate::support::shared;
 
@@ -19,21 +20,26 @@ struct Program {
 }
 
 impl Program {
-    fn beside(&self, extension: &str) -> Option<String> {
-        fs::read_to_string(self.path.with_extension(extension)).ok()
+    fn beside(&self, extension: &str) -> Option<Vec<u8>> {
+        fs::read(self.path.with_extension(extension)).ok()
+    }
+
+    /// Nothing where there is no such file; what is no UTF-8 in it as it would come out of the daemon.
+    fn text_beside(&self, extension: &str) -> String {
+        String::from_utf8_lossy(&self.beside(extension).unwrap_or_default()).into_owned()
     }
 
     /// A sentence when it did not do what its author would expect.
     fn check(&self) -> Result<(), String> {
         let code = fs::read_to_string(&self.path).unwrap();
-        let args: Vec<String> = self.beside("args").unwrap_or_default().lines().map(str::to_owned).collect();
-        let stdin = self.beside("stdin").unwrap_or_default();
-        let answer = shared()
-            .execute(&json!({ "language": self.language, "code": code, "stdin": stdin, "args": args }));
-        let expected_exit: Value =
-            self.beside("exit").map_or(json!(0), |text| json!(text.trim().parse::<i64>().unwrap()));
-        let expected = self.beside("expected").ok_or("has no .expected")?;
-        if answer["stdout"] != expected || answer["exit_code"] != expected_exit {
+        let args: Vec<String> = self.text_beside("args").lines().map(str::to_owned).collect();
+        let stdin = STANDARD.encode(self.beside("stdin").unwrap_or_default());
+        let answer = shared().execute(&json!({
+            "language": self.language, "code": code, "stdin": stdin, "stdin_encoding": "base64", "args": args,
+        }));
+        let expected_exit: i64 = self.text_beside("exit").trim().parse().unwrap_or(0);
+        let expected = self.text_beside("expected");
+        if expected.is_empty() || answer["stdout"] != expected || answer["exit_code"] != expected_exit {
             return Err(format!(
                 "{}\nexpected {expected_exit} and:\n{expected}\ngot: {answer:#}",
                 self.path.display()

@@ -18,7 +18,8 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sandboxd");
 /// A daemon that most tests share; it is told to end when the test program does.
 pub(crate) fn shared() -> &'static Daemon {
     static SHARED: OnceLock<Daemon> = OnceLock::new();
-    SHARED.get_or_init(|| Daemon::start(""))
+    // Everything waits its turn here, however many tests run at once.
+    SHARED.get_or_init(|| Daemon::start("---[execution]\nqueue_timeout_ms = 300000\n"))
 }
 
 pub(crate) struct Daemon {
@@ -64,7 +65,7 @@ impl Daemon {
         });
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(120)))
+            .timeout_global(Some(Duration::from_secs(300)))
             .max_idle_connections_per_host(100)
             .build()
             .new_agent();

@@ -69,7 +69,7 @@ async fn versions() {
         bench.plan(Submission { version: Some(wanted.to_owned()), ..toy() }).await;
     }
     let (field, kind, message) = only(Submission { version: Some("1.3".to_owned()), ..toy() }).await;
-    assert_eq!((field.as_str(), kind), ("version", ViolationKind::InvalidRequest));
+    assert_eq!((field.as_str(), kind), ("version", ViolationKind::UnknownLanguage));
     assert_eq!(message, "no Toy \"1.3\" is installed on runtime fake; there is 1.2.3");
 }
 
@@ -239,8 +239,8 @@ async fn files_need_room() {
         ("limits.disk_bytes", "leaves no room for the files, which take up 12288 bytes")
     );
     let mut submission = Submission { source: code(8193), ..built() };
-    submission.compile_limits.set(LimitName::MemoryBytes, Some(8192));
-    assert_eq!(only(submission).await.0, "compile_limits.memory_bytes");
+    submission.compile_limits.set(LimitName::DiskBytes, Some(8192));
+    assert_eq!(only(submission).await.0, "compile_limits.disk_bytes");
 }
 
 #[tokio::test(start_paused = true)]

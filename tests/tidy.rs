@@ -1,0 +1,120 @@
+//! House rules that no compiler checks: headers, file sizes, who may know whom, and words that don't belong here.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Lines of a source file. A table may be longer: it is read by looking something up.
+const MAX_LINES: usize = 450;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `folder` with this extension, build output and caches aside.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        let name = entry.file_name().into_string().unwrap();
+        if path.is_dir() {
+            if name != "target" && !name.starts_with('.') && name != "programs" {
+                found.extend(files(&path, extension));
+            }
+        } else if path.extension().is_some_and(|other| other == extension) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn sources() -> Vec<(String, String)> {
+    let relative = |path: &Path| path.strip_prefix(root()).unwrap().display().to_string();
+    let sources: Vec<_> =
+        files(root(), "rs").iter().map(|path| (relative(path), fs::read_to_string(path).unwrap())).collect();
+    assert!(sources.len() > 50, "only {} files found", sources.len());
+    sources
+}
+
+#[track_caller]
+fn assert_none(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_lives_in_it() {
+    let bare = |(path, text): (String, String)| (!text.starts_with("//! ")).then_some(path);
+    assert_none(sources().into_iter().filter_map(bare).collect());
+}
+
+#[test]
+fn no_file_is_more_than_one_room() {
+    let long = |(path, text): (String, String)| {
+        let lines = text.lines().count();
+        (lines > MAX_LINES).then(|| format!("{path}: {lines} lines, at most {MAX_LINES}"))
+    };
+    assert_none(sources().into_iter().filter_map(long).collect());
+}
+
+/// Who must not know whom: files below the first, words of the second.
+const LAYERS: &[(&str, &[&str])] = &[
+    (
+        "src/engine/",
+        &[
+            "serde",
+            "axum",
+            "hyper",
+            "http::",
+            "crate::http",
+            "crate::cli",
+            "crate::config",
+            "sandboxd_native",
+        ],
+    ),
+    ("src/executors/", &["axum", "crate::http", "crate::cli", "sandboxd_native"]),
+    ("src/http/", &["sandboxd_native", "crate::cli"]),
+    ("runtimes/contract/src/", &["serde", "sandboxd_native", "sandboxd_cgroup"]),
+    ("runtimes/cgroup/src/", &["serde", "tokio", "sandboxd_contract", "sandboxd_native"]),
+    ("runtimes/native/src/", &["serde", "hyper", "axum"]),
+];
+
+#[test]
+fn knowledge_flows_one_way() {
+    let mut complaints = Vec::new();
+    for (path, text) in sources() {
+        for (folder, words) in LAYERS.iter().filter(|(folder, _)| path.starts_with(folder)) {
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for (line, word) in code.flat_map(|line| words.iter().map(move |word| (line, word))) {
+                if line.contains(word) {
+                    complaints.push(format!("{path}: {folder} knows nothing of {word}: {}", line.trim()));
+                }
+            }
+        }
+    }
+    assert_none(complaints);
+}
+
+#[test]
+fn unsafe_has_one_address() {
+    let strays = sources().into_iter().filter(|(path, text)| {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        path != "runtimes/native/src/sys.rs"
+            && path != "tests/tidy.rs"
+            && code.into_iter().any(|line| line.contains("unsafe {") || line.contains("unsafe fn"))
+    });
+    assert_none(strays.map(|(path, _)| path).collect());
+}
+
+#[test]
+fn no_test_is_ignored_and_nothing_is_left_to_do() {
+    let words = ["#[ignore", "todo!(", "unimplemented!(", "FIXME", "XXX"];
+    let mut complaints = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| path != "tests/tidy.rs") {
+        complaints
+            .extend(words.iter().filter(|word| text.contains(**word)).map(|word| format!("{path}: {word}")));
+    }
+    assert_none(complaints);
+}
