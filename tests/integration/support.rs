@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, Once, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -182,6 +182,17 @@ impl Answer {
     }
 }
 
+/// One state folder for all, its toolchains prepared once: a daemon of every test's own would warm them up anew.
+fn prepared() -> &'static str {
+    const FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/state");
+    static PREPARED: Once = Once::new();
+    PREPARED.call_once(|| {
+        let prepare = Command::new(BINARY).arg("prepare").env("SANDBOXD_STATE_DIR", FOLDER).output().unwrap();
+        assert!(prepare.status.success(), "{prepare:?}");
+    });
+    FOLDER
+}
+
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -190,10 +201,7 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) fn configuration(folder: &Path, listen: &str, extra: &str) -> PathBuf {
     let (server, rest) = extra.split_once("---").unwrap_or(("", extra));
     let path = folder.join("config.toml");
-    let text = format!(
-        "state_dir = {:?}\n[server]\nlisten = [{listen}]\n{server}\n{rest}\n",
-        folder.join("state").display().to_string()
-    );
+    let text = format!("state_dir = {:?}\n[server]\nlisten = [{listen}]\n{server}\n{rest}\n", prepared());
     fs::write(&path, text).unwrap();
     path
 }

@@ -139,7 +139,7 @@ pub(super) async fn kill_takes_grandchildren_daemons_and_the_stopped(toolbox: &T
 
 pub(super) async fn other_signals_reach_the_program(toolbox: &Toolbox) -> Verdict {
     let mut sandbox = toolbox.launch().await?;
-    let code = "import signal, sys, time\ndef caught(*_): print('int', flush=True); sys.exit(3)\n\
+    let code = "import os, signal, sys, time\ndef caught(*_): os.write(1, b'int\\n'); sys.exit(3)\n\
                 signal.signal(signal.SIGINT, caught)\nprint('up', flush=True)\ntime.sleep(60)";
     let mut started = start(&mut *sandbox, &["python3", "-c", code]).await?;
     read_some(&mut started, 3).await?;
