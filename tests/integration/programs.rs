@@ -69,7 +69,7 @@ fn programs() -> Vec<Program> {
 #[test]
 fn programs_do_what_their_authors_expect() {
     let programs = programs();
-    assert!(programs.len() >= 30, "only {} programs found", programs.len());
+    assert!(programs.len() >= 60, "only {} programs found", programs.len());
     let next = AtomicUsize::new(0);
     let failures: Vec<String> = thread::scope(|scope| {
         let workers: Vec<_> = (0..4)
