@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use sandboxd_contract::{Runtime, RuntimeError};
+use async_trait::async_trait;
+use sandboxd_contract::{
+    KernelLimit, LimitSupport, Probe, Result, Runtime, RuntimeError, Sandbox, SandboxSpec, Swept,
+};
 use sandboxd_native::{NativeConfig, NativeRuntime};
 
 use crate::config::{Config, RuntimeConfig, RuntimeKind};
@@ -11,7 +14,7 @@ use crate::config::{Config, RuntimeConfig, RuntimeKind};
 ///
 /// # Errors
 /// When the system refuses even to begin. What the host lacks is told by the runtime's probe.
-pub(crate) fn start(config: &Config, runtime: &RuntimeConfig) -> Result<Arc<dyn Runtime>, RuntimeError> {
+pub(crate) fn start(config: &Config, runtime: &RuntimeConfig) -> Result<Arc<dyn Runtime>> {
     match &runtime.kind {
         RuntimeKind::Native(native) => {
             let native = NativeConfig {
@@ -27,6 +30,7 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig) -> Result<Arc<dyn 
             };
             Ok(NativeRuntime::start(&runtime.name, native)?)
         }
+        RuntimeKind::Absent(kind) => Ok(Arc::new(Absent { name: runtime.name.clone(), kind })),
     }
 }
 
@@ -39,5 +43,41 @@ fn toolchains(config: &Config) -> Option<std::path::PathBuf> {
             tracing::warn!(folder = %folder.display(), %error, "no folder for prepared toolchains");
             None
         }
+    }
+}
+
+/// A runtime that is configured and not built in: it is listed, says why it can't be used, and makes nothing.
+struct Absent {
+    name: String,
+    kind: &'static str,
+}
+
+impl Absent {
+    fn reason(&self) -> String {
+        format!("runtimes of kind {} are not built into this version", self.kind)
+    }
+}
+
+#[async_trait]
+impl Runtime for Absent {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn probe(&self) -> Probe {
+        let limits = KernelLimit::ALL.map(|limit| (limit, LimitSupport::Missing(self.reason())));
+        Probe { available: Err(self.reason()), limits: limits.to_vec(), details: Vec::new() }
+    }
+
+    async fn launch(&self, _: &SandboxSpec) -> Result<Box<dyn Sandbox>> {
+        Err(RuntimeError::unavailable(self.reason()))
+    }
+
+    async fn sweep(&self) -> Result<Swept> {
+        Ok(Swept::default())
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        Ok(())
     }
 }

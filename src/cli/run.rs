@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     cli::{Exit, Failure, block_on, catalog},
-    config::{Config, RuntimeConfig, RuntimeKind},
+    config::{Config, RuntimeKind},
     engine::{
         Event, ExecuteError, LimitName, LimitRequest, PlanError, Report, Source, Stream, Submission,
         SubmittedFile, Verdict,
@@ -65,8 +65,10 @@ pub(super) fn run(config: &Config, args: &RunArgs) -> Result<ExitCode, Failure> 
     // One program at a time needs one sandbox, and one for its compiler.
     let mut config = config.clone();
     config.execution.max_concurrent = 1;
-    for RuntimeConfig { kind: RuntimeKind::Native(native), .. } in &mut config.runtimes {
-        native.lanes = 2;
+    for runtime in &mut config.runtimes {
+        if let RuntimeKind::Native(native) = &mut runtime.kind {
+            native.lanes = 2;
+        }
     }
     let catalog = catalog(&config)?;
     let language = match &args.language {

@@ -101,10 +101,11 @@ pub struct RuntimeConfig {
     pub kind: RuntimeKind,
 }
 
-/// One variant for each kind that is built in.
+/// One variant for each kind that is built in, and one for those that the configuration knows and this version lacks.
 #[derive(Debug, Clone)]
 pub enum RuntimeKind {
     Native(NativeSettings),
+    Absent(&'static str),
 }
 
 impl RuntimeKind {
@@ -112,6 +113,7 @@ impl RuntimeKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Native(_) => "native",
+            Self::Absent(kind) => kind,
         }
     }
 }

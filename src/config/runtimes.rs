@@ -44,8 +44,9 @@ fn refuse_shared_users(check: &mut Check<'_>, runtimes: &[Option<RuntimeConfig>]
     let ranges: Vec<_> = runtimes
         .iter()
         .flatten()
-        .map(|RuntimeConfig { name, kind: RuntimeKind::Native(native) }| {
-            (name, native.uid_base..native.uid_base + 2 * native.lanes)
+        .filter_map(|RuntimeConfig { name, kind }| match kind {
+            RuntimeKind::Native(native) => Some((name, native.uid_base..native.uid_base + 2 * native.lanes)),
+            RuntimeKind::Absent(_) => None,
         })
         .collect();
     for (index, (name, range)) in ranges.iter().enumerate() {
@@ -73,22 +74,25 @@ fn runtime(
         return None;
     }
     let kind_path = format!("{prefix}.kind");
-    let kind = table.get("kind").and_then(Value::as_str).map(str::to_owned);
+    // A table that is called like its kind needs no other word for it, which spares a variable in the environment.
+    let kind = match table.get("kind") {
+        None if name == "native" => Some(name.clone()),
+        kind => kind.and_then(Value::as_str).map(str::to_owned),
+    };
     match kind.as_deref() {
         Some("native") => {
             let written: NativeShape = check.layers.read(table, &prefix);
             let settings = native(check, &prefix, written, max_concurrent);
             Some(RuntimeConfig { name, kind: RuntimeKind::Native(settings) })
         }
-        Some(kind @ ("docker" | "containerd")) => {
-            // Read all the same, so that other mistakes in the table are told together with this one.
-            if kind == "docker" {
-                check.layers.read::<DockerShape>(table, &prefix);
-            } else {
-                check.layers.read::<ContainerdShape>(table, &prefix);
-            }
-            check.layers.complain(&kind_path, &format!("kind {kind} is not built into this version"));
-            None
+        // Known and read, so that mistakes in them are told, but not built in: see `crate::runtimes`.
+        Some("docker") => {
+            check.layers.read::<DockerShape>(table, &prefix);
+            Some(RuntimeConfig { name, kind: RuntimeKind::Absent("docker") })
+        }
+        Some("containerd") => {
+            check.layers.read::<ContainerdShape>(table, &prefix);
+            Some(RuntimeConfig { name, kind: RuntimeKind::Absent("containerd") })
         }
         Some(other) => {
             let message = format!("{other:?} is no kind: native, docker, containerd");

@@ -30,6 +30,20 @@ fn runtimes_say_which_limits_they_hold() {
 }
 
 #[test]
+fn a_runtime_that_is_not_built_in_is_listed_and_refused() {
+    let daemon = Daemon::start(
+        "---[runtimes.native]\n[runtimes.docker]\nkind = \"docker\"\n[execution]\nruntime = \"native\"\n",
+    );
+    let runtimes = daemon.get("/api/runtimes").json();
+    let docker = runtimes["runtimes"].as_array().unwrap().iter().find(|runtime| runtime["name"] == "docker");
+    assert_eq!(docker.unwrap()["available"], false, "{runtimes:#}");
+    let request = json!({ "language": "bash", "code": "true", "runtime": "docker" });
+    let answer = daemon.try_execute(&request).unwrap();
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("runtime_unavailable")));
+    assert!(answer.header("retry-after").parse::<u64>().is_ok());
+}
+
+#[test]
 fn health_and_readiness() {
     assert_eq!(shared().get("/healthz").status, 200);
     assert_eq!(shared().get("/readyz").status, 200);
