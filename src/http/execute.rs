@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::problem::{Code, EXECUTION_ID, Problem};
 use super::wire::Encoding;
-use super::wire::request::{self, ExecuteRequest, Parsed};
+use super::wire::reading::{self, Parsed};
+use super::wire::request::ExecuteRequest;
 use super::wire::response::{self, ExecuteResponse};
 use super::{Api, body, openapi};
 use crate::engine::{Plan, PlanError, Report, Violation};
@@ -78,9 +79,9 @@ fn believe(planned: Result<Plan, PlanError>, mut violations: Vec<Violation>) -> 
 
 async fn parse(body: Vec<u8>) -> Result<Parsed, Problem> {
     if body.len() <= INLINE_BYTES {
-        return request::parse(&body);
+        return reading::parse(&body);
     }
-    tokio::task::spawn_blocking(move || request::parse(&body))
+    tokio::task::spawn_blocking(move || reading::parse(&body))
         .await
         .unwrap_or_else(|error| Err(failed(&error)))
 }

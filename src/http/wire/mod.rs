@@ -1,6 +1,7 @@
 //! What travels over HTTP, to the letter of the contract, and its translation to and from the engine's own types.
 //! Nothing is decided here.
 
+pub(super) mod reading;
 pub(super) mod request;
 pub(super) mod response;
 

@@ -1,5 +1,5 @@
-//! The request of `POST /api/execute`: its shape, strict reading, and the submission that comes of it. What the
-//! engine can judge better (languages, limits, paths) is left to it.
+//! The request of `POST /api/execute`: its shape, and the submission that comes of it. How a body is read into the
+//! shape is `reading`; what the engine can judge better (languages, limits, paths) is left to it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,13 +9,11 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
-use serde_json::error::Category;
 use utoipa::ToSchema;
 
 use super::Encoding;
 use crate::engine::{LimitName, LimitRequest, Source, Submission, SubmittedFile, Violation, ViolationKind};
-use crate::http::problem::{Code, Problem};
-use crate::strict::{self, Object};
+use crate::strict::Object;
 
 /// One program to be run. Exactly one of `code` and `files` is needed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -47,7 +45,7 @@ pub(in crate::http) struct ExecuteRequest {
     /// A name of `GET /api/runtimes`.
     runtime: Option<String>,
     /// For stdout, stderr and collected files alike.
-    output_encoding: Option<Encoding>,
+    pub(super) output_encoding: Option<Encoding>,
     /// Globs over the working directory: which files to hand back. Regular files only, links are never followed.
     collect: Option<Vec<String>>,
 }
@@ -91,66 +89,11 @@ pub(in crate::http) struct LimitsInput {
     stack_bytes: Option<Integer>,
 }
 
-/// A request that could be read.
-#[derive(Debug)]
-pub(in crate::http) struct Parsed {
-    pub(in crate::http) submission: Submission,
-    pub(in crate::http) output_encoding: Encoding,
-    /// What can't be believed of it already; whoever looks further adds to these, so that all come back at once.
-    pub(in crate::http) violations: Vec<Violation>,
-}
-
-/// Reads the body of a request.
-///
-/// # Errors
-/// The problem to answer with, when it is no request at all.
-pub(in crate::http) fn parse(body: &[u8]) -> Result<Parsed, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let reading = strict::read::<ExecuteRequest, _>(&mut json);
-    let mut violations: Vec<_> = reading
-        .unknown
-        .into_iter()
-        .map(|field| violation(ViolationKind::UnknownField, field, "is no field of this request"))
-        .collect();
-    let request = match reading.value {
-        Ok(request) => {
-            json.end().map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))?;
-            request
-        }
-        Err(misfit) if misfit.error.classify() == Category::Data => {
-            let message = misfit.error.to_string();
-            violations.push(violation(
-                ViolationKind::InvalidRequest,
-                misfit_field(misfit.path(), &message),
-                &message,
-            ));
-            return Err(Problem::invalid(violations));
-        }
-        Err(misfit) => return Err(Problem::new(Code::InvalidJson, misfit.error.to_string())),
-    };
-    let output_encoding = request.output_encoding.unwrap_or_default();
-    let submission = request.into_submission(&mut violations);
-    Ok(Parsed { submission, output_encoding, violations })
-}
-
-/// A field that stands there twice is told of the object around it; its own name is in the message only.
-fn misfit_field(path: String, message: &str) -> String {
-    let twice = message.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`'));
-    match twice {
-        Some((field, _)) if path.is_empty() => field.to_owned(),
-        Some((field, _)) => format!("{path}.{field}"),
-        None => path,
-    }
-}
-
-fn violation(kind: ViolationKind, field: impl Into<String>, message: &str) -> Violation {
-    Violation { kind, field: field.into(), message: message.to_owned() }
-}
-
 impl ExecuteRequest {
-    fn into_submission(self, violations: &mut Vec<Violation>) -> Submission {
+    pub(super) fn into_submission(self, violations: &mut Vec<Violation>) -> Submission {
         let mut invalid = |field: String, message: &str| {
-            violations.push(violation(ViolationKind::InvalidRequest, field, message))
+            let message = message.to_owned();
+            violations.push(Violation { kind: ViolationKind::InvalidRequest, field, message });
         };
         if self.language.is_none() {
             invalid("language".to_owned(), "is required");
@@ -280,23 +223,11 @@ impl<'de> Deserialize<'de> for Integer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reading::{Parsed, parse};
     use super::*;
 
     fn parsed(body: &str) -> Parsed {
         parse(body.as_bytes()).unwrap()
-    }
-
-    /// Status and code, and field and message of each violation.
-    fn refused(body: &[u8]) -> (u16, String, Vec<(String, String)>) {
-        use axum::response::IntoResponse;
-        let problem = match parse(body) {
-            Ok(parsed) => Problem::invalid(parsed.violations),
-            Err(problem) => problem,
-        };
-        let code = problem.code().as_str().to_owned();
-        let violations = problem.violations().iter();
-        let violations = violations.map(|error| (error.field.clone(), error.message.clone())).collect();
-        (problem.into_response().status().as_u16(), code, violations)
     }
 
     #[test]
@@ -333,63 +264,5 @@ mod tests {
         assert!(matches!(&submission.source, Source::Code(code) if code.is_empty()));
         assert_eq!(submission.language, "py");
         assert_eq!(output_encoding, Encoding::Utf8);
-    }
-
-    #[test]
-    fn what_is_no_json() {
-        for body in [
-            &b""[..],
-            b"{",
-            b"{\"language\":\"py\",\"code\":\"\"} x",
-            b"{\"language\":\"py\",}",
-            b"{\"language\":\"p\xff\",\"code\":\"\"}",
-            br#"{"language":"\ud800","code":""}"#,
-            b"language=py",
-        ] {
-            let (status, code, _) = refused(body);
-            assert_eq!((status, code.as_str()), (400, "invalid_json"), "{}", String::from_utf8_lossy(body));
-        }
-    }
-
-    #[test]
-    fn what_is_not_believed() {
-        let python = |rest: &str| format!(r#"{{"language":"py","code":"",{rest}}}"#);
-        for (body, code, fields) in [
-            ("[]".to_owned(), "invalid_request", vec![""]),
-            ("\"x\"".to_owned(), "invalid_request", vec![""]),
-            ("{}".to_owned(), "invalid_request", vec!["language", "code"]),
-            (r#"{"language":"py"}"#.to_owned(), "invalid_request", vec!["code"]),
-            (r#"{"language":3,"code":""}"#.to_owned(), "invalid_request", vec!["language"]),
-            (python(r#""files":[]"#), "invalid_request", vec!["code"]),
-            (python(r#""limit":{},"limits":{"cpu":1},"x":{"y":1}"#), "unknown_field", vec!["limit", "limits.cpu", "x"]),
-            (python(r#""x":1,"args":"a""#), "unknown_field", vec!["x", "args"]),
-            (python(r#""args":["a",1]"#), "invalid_request", vec!["args[1]"]),
-            (python(r#""env":{"A":1}"#), "invalid_request", vec!["env.A"]),
-            (python(r#""limits":{"memory_bytes":"1"}"#), "invalid_request", vec!["limits.memory_bytes"]),
-            (python(r#""limits":{"memory_bytes":-1}"#), "invalid_request", vec!["limits.memory_bytes"]),
-            (python(r#""limits":{"memory_bytes":1.5}"#), "invalid_request", vec!["limits.memory_bytes"]),
-            (python(r#""limits":{"memory_bytes":true}"#), "invalid_request", vec!["limits.memory_bytes"]),
-            (python(r#""limits":[1000]"#), "invalid_request", vec!["limits"]),
-            (python(r#""output_encoding":"latin1""#), "invalid_request", vec!["output_encoding"]),
-            (python(r#""stdin":"a","stdin_encoding":"base64""#), "invalid_request", vec!["stdin"]),
-            (python(r#""code":"""#), "invalid_request", vec!["code"]),
-            (python(r#""limits":{"processes":1,"processes":1}"#), "invalid_request", vec!["limits.processes"]),
-            (
-                r#"{"language":"py","files":[{"path":"a","content":"*","encoding":"base64"},{"mode":1},["a","b"]]}"#
-                    .to_owned(),
-                "unknown_field",
-                vec!["files[1].mode", "files[2]"],
-            ),
-            (
-                r#"{"language":"py","files":[{"path":"a","content":"*","encoding":"base64"},{}]}"#.to_owned(),
-                "invalid_request",
-                vec!["files[0].content", "files[1].path", "files[1].content"],
-            ),
-        ] {
-            let (status, found, violations) = refused(body.as_bytes());
-            assert_eq!((status, found.as_str()), (422, code), "{body}");
-            let found: Vec<_> = violations.iter().map(|(field, _)| field.as_str()).collect();
-            assert_eq!(found, fields, "{body}: {violations:?}");
-        }
     }
 }
