@@ -5,7 +5,7 @@
 //!      └ exit 71              └ exit 69                              second signal: at once
 //! ```
 
-use std::{path::Path, process::ExitCode, sync::Arc, thread};
+use std::{path::Path, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use axum::Router;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -74,7 +74,11 @@ async fn serve(config: &Config, listeners: Listeners, router: Router, house: &Ho
         whole = engine.drained(config.server.shutdown_timeout) => {
             tracing::info!(everything_finished = whole, "drained");
         }
-        () = stop.asked() => tracing::warn!("told twice: stopping at once"),
+        () = stop.asked() => {
+            tracing::warn!("told twice: stopping at once");
+            // What still runs is canceled, and its clients are told so.
+            engine.drained(Duration::ZERO).await;
+        }
     }
     over.cancel();
     if let Err(error) = serving.await {

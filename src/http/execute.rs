@@ -15,7 +15,7 @@ use super::wire::reading::{self, Parsed};
 use super::wire::request::ExecuteRequest;
 use super::wire::response::{self, ExecuteResponse};
 use super::{Api, body, openapi};
-use crate::engine::{Plan, PlanError, Report, Violation};
+use crate::engine::{ExecuteError, Plan, PlanError, Report, Verdict, Violation};
 
 /// A body or an output up to this size is worked on where it is; a larger one would keep other requests of the same
 /// thread waiting for milliseconds.
@@ -57,9 +57,18 @@ async fn answer(api: &Api, request: Request) -> Result<(Uuid, Vec<u8>), Problem>
     let Parsed { submission, output_encoding, violations } = parse(body).await?;
     let plan = believe(api.engine.plan(submission).await, violations)?;
     let id = plan.id;
-    let report = api.engine.execute(plan, None).await;
+    let report = api.engine.execute(plan, None).await.and_then(own_end);
     let report = report.map_err(|error| Problem::of_execution(error, id))?;
     Ok((id, write(report, output_encoding).await.map_err(|problem| problem.with_id(id))?))
+}
+
+/// Two verdicts are none of the program's: where somebody waits for the answer, they are errors.
+fn own_end(report: Report) -> Result<Report, ExecuteError> {
+    match report.verdict {
+        Verdict::Canceled => Err(ExecuteError::Canceled),
+        Verdict::InternalError => Err(ExecuteError::Internal(report.error.unwrap_or_default())),
+        _ => Ok(report),
+    }
 }
 
 /// Every violation at once: those of the wire first, then those of the plan that concern other fields.

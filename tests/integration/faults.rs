@@ -140,6 +140,21 @@ fn draining_has_an_end() {
     });
 }
 
+#[test]
+fn a_second_signal_ends_the_wait_and_the_client_is_told() {
+    let daemon = Daemon::start("");
+    thread::scope(|scope| {
+        let running = scope.spawn(|| daemon.try_execute(&json!({ "language": "bash", "code": "sleep 55" })));
+        thread::sleep(Duration::from_millis(500));
+        daemon.signal("-TERM");
+        thread::sleep(Duration::from_millis(300));
+        daemon.signal("-TERM");
+        assert_eq!(daemon.wait(Duration::from_secs(3)).code(), Some(0));
+        let answer = running.join().unwrap().unwrap();
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("draining")));
+    });
+}
+
 fn serve_with(listen: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let config = configuration(folder.path(), listen, "");

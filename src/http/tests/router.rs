@@ -323,6 +323,20 @@ async fn shutting_down() {
 }
 
 #[tokio::test]
+async fn a_drain_that_takes_too_long() {
+    let house = house();
+    let hanging = async { house.execute(json!({"language": "py", "code": "", "args": ["hang"]})).await };
+    let impatient = async {
+        while house.engine.stats().running == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(!house.engine.drained(Duration::from_millis(1)).await);
+    };
+    let (answer, ()) = tokio::join!(hanging, impatient);
+    assert_problem(&answer, 503, "draining");
+}
+
+#[tokio::test]
 async fn sandboxes_that_fail() {
     let house = house();
     house.engine.discover("fake").await.unwrap();
