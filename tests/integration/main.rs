@@ -10,6 +10,7 @@ mod collect;
 mod errors;
 mod execute;
 mod faults;
+mod languages;
 mod limits;
 mod load;
 mod programs;
