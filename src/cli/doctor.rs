@@ -7,9 +7,10 @@ use sandboxd_contract::LimitSupport;
 
 use crate::{
     cli::{Exit, Failure, block_on, catalog, languages},
-    config::Config,
+    config::{Config, ListenAddress},
     engine::{Installation, RuntimeStatus},
     house::House,
+    http::listeners::{self, Obstacle},
 };
 
 #[derive(Debug, clap::Args)]
@@ -83,6 +84,9 @@ pub(super) fn run(config: &Config, args: &DoctorArgs) -> Result<ExitCode, Failur
 
 async fn examine(config: &Config, house: &House) -> Vec<Finding> {
     let mut findings = vec![state_dir(config)];
+    for address in &config.server.listen {
+        findings.push(listening(address).await);
+    }
     let default = &config.execution.default_runtime;
     if let Err(error) = house.engine.discover(default).await {
         findings.push(Finding::new(format!("runtime {default}"), State::Missing, error.to_string()));
@@ -108,6 +112,22 @@ fn state_dir(config: &Config) -> Finding {
         Err(errno) => {
             let why = format!("{folder}: {}: toolchains can't be prepared; mkdir -p {folder}", errno.desc());
             Finding::new("state folder", State::Degraded, why)
+        }
+    }
+}
+
+/// Taken is no illness: it may well be the daemon itself that listens there.
+async fn listening(address: &ListenAddress) -> Finding {
+    let what = format!("listen {address}");
+    match listeners::examine(address).await {
+        Ok(()) => Finding::new(what, State::Ok, "free"),
+        Err(Obstacle::InUse) => {
+            let why =
+                "something listens there, perhaps a daemon that runs; another one needs another address";
+            Finding::new(what, State::Degraded, why)
+        }
+        Err(Obstacle::Other(reason)) => {
+            Finding::new(what, State::Missing, format!("{reason}; see [server] listen in the configuration"))
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Where the daemon can be reached: TCP addresses and Unix sockets, bound all together or not at all. What happens
 //! on a connection is `serve`.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::config::ListenAddress;
@@ -27,10 +29,25 @@ pub(super) struct UnixSocket {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address}: {reason}")]
+#[error("can't listen on {address}: {obstacle}")]
 pub struct ListenError {
     pub address: ListenAddress,
-    pub reason: String,
+    pub obstacle: Obstacle,
+}
+
+/// What stands in the way of listening on an address.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    #[error("another program listens there already")]
+    InUse,
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Obstacle {
+    fn other(reason: impl Display) -> Self {
+        Self::Other(reason.to_string())
+    }
 }
 
 impl Listeners {
@@ -47,9 +64,9 @@ impl Listeners {
                     bind_unix(path, socket_mode).await.map(|unix| listeners.unix.push(unix))
                 }
             };
-            if let Err(reason) = bound {
+            if let Err(obstacle) = bound {
                 listeners.close();
-                return Err(ListenError { address: address.clone(), reason });
+                return Err(ListenError { address: address.clone(), obstacle });
             }
         }
         Ok(listeners)
@@ -77,46 +94,73 @@ impl UnixSocket {
     }
 }
 
-async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
+/// Whether an address could be listened on now. Changes nothing.
+///
+/// # Errors
+/// What stands in the way.
+pub async fn examine(address: &ListenAddress) -> Result<(), Obstacle> {
+    match address {
+        ListenAddress::Tcp(socket) => bind_tcp(*socket).await.map(drop),
+        ListenAddress::Unix(path) => {
+            occupant(path).await?;
+            let folder = path.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+            access(folder, AccessFlags::W_OK)
+                .map_err(|errno| Obstacle::Other(format!("{}: {}", folder.display(), errno.desc())))
+        }
+    }
+}
+
+async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, Obstacle> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there already".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this host has no such address".to_owned(),
-        _ => error.to_string(),
+        io::ErrorKind::AddrInUse => Obstacle::InUse,
+        io::ErrorKind::AddrNotAvailable => Obstacle::other("this host has no such address"),
+        _ => Obstacle::other(error),
     })
 }
 
-async fn bind_unix(path: &Path, mode: u32) -> Result<UnixSocket, String> {
+async fn bind_unix(path: &Path, mode: u32) -> Result<UnixSocket, Obstacle> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|error| format!("make {}: {error}", folder.display()))?;
+        fs::create_dir_all(folder)
+            .map_err(|error| Obstacle::Other(format!("make {}: {error}", folder.display())))?;
     }
-    remove_stale(path).await?;
+    if occupant(path).await? == Occupant::LeftOver {
+        tracing::info!(path = %path.display(), "removing a socket that a dead daemon left");
+        fs::remove_file(path)
+            .map_err(|error| Obstacle::Other(format!("remove what a dead daemon left: {error}")))?;
+    }
     // With any sane umask nobody else may write to it, which is to connect, before its mode says so.
-    let listener = UnixListener::bind(path).map_err(|error| error.to_string())?;
+    let listener = UnixListener::bind(path).map_err(Obstacle::other)?;
     let prepare = || {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         fs::symlink_metadata(path)
     };
-    let metadata = prepare().map_err(|error| error.to_string())?;
+    let metadata = prepare().map_err(Obstacle::other)?;
     Ok(UnixSocket { listener, path: path.to_owned(), identity: identity(&metadata) })
 }
 
-/// A socket file that nobody answers on is what a daemon left that was killed.
-async fn remove_stale(path: &Path) -> Result<(), String> {
+/// What is at the path of a socket and may be replaced.
+#[derive(Debug, PartialEq, Eq)]
+enum Occupant {
+    Nobody,
+    /// A socket that nobody answers on is what a daemon left that was killed.
+    LeftOver,
+}
+
+async fn occupant(path: &Path) -> Result<Occupant, Obstacle> {
     let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Nobody),
+        Err(error) => return Err(Obstacle::other(error)),
         Ok(metadata) => metadata,
     };
     if !metadata.file_type().is_socket() {
-        return Err("a file that is no socket is there".to_owned());
+        return Err(Obstacle::other("a file that is no socket is there"));
     }
     match UnixStream::connect(path).await {
-        Ok(_) => Err("another program listens there already".to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "removing a socket that a dead daemon left");
-            fs::remove_file(path).map_err(|error| format!("remove what a dead daemon left: {error}"))
+        Ok(_) => Err(Obstacle::InUse),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Occupant::LeftOver),
+        Err(error) => {
+            Err(Obstacle::Other(format!("something is there, and to connect to it fails: {error}")))
         }
-        Err(error) => Err(format!("something is there, and to connect to it fails: {error}")),
     }
 }
 
@@ -154,6 +198,24 @@ mod tests {
         );
         listeners.close();
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn looking_changes_nothing() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("not/there/s.sock");
+        let unix = ListenAddress::Unix(path.clone());
+        examine(&unix).await.unwrap();
+        examine(&any_port()).await.unwrap();
+        assert!(!folder.path().join("not").exists());
+        let listeners = Listeners::bind(&[any_port(), unix.clone()], 0o600).await.unwrap();
+        for address in listeners.addresses() {
+            assert!(matches!(examine(&address).await, Err(Obstacle::InUse)), "{address}");
+        }
+        // As if it had been killed: the socket stays.
+        drop(listeners);
+        examine(&unix).await.unwrap();
+        assert!(path.exists());
     }
 
     #[tokio::test]
