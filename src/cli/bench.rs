@@ -278,8 +278,9 @@ impl Daemon {
     fn start(scratch: &Path) -> Result<Self> {
         let socket = scratch.join("sandboxd.sock");
         let config = scratch.join("config.toml");
+        // Warming toolchains up would be measured along.
         let text = format!(
-            "state_dir = {:?}\n[server]\nlisten = [\"unix:{}\"]\n",
+            "state_dir = {:?}\n[executors]\nprepare = false\n[server]\nlisten = [\"unix:{}\"]\n",
             scratch.join("state"),
             socket.display()
         );

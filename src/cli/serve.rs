@@ -41,7 +41,9 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
         }
         let router = http::router(Arc::clone(&house.engine), &config.server)
             .map_err(|error| Failure::new(Exit::System, format!("write the OpenAPI document: {error}")))?;
-        prepare_in_background(config.file.as_deref());
+        if config.prepare_toolchains {
+            prepare_in_background(config.file.as_deref());
+        }
         serve(config, listeners, router, &house, &mut stop).await;
         house.close().await;
         Ok(ExitCode::SUCCESS)

@@ -34,6 +34,8 @@ pub struct Config {
     pub compile_limits: LimitPolicy,
     /// Folders of executors besides the built-in ones.
     pub executor_dirs: Vec<PathBuf>,
+    /// Whether the daemon warms toolchains up when it starts.
+    pub prepare_toolchains: bool,
     pub log: Log,
     /// At least one, each name once, sorted by name.
     pub runtimes: Vec<RuntimeConfig>,

@@ -85,6 +85,7 @@ pub(super) struct LimitsShape {
 pub(super) struct ExecutorsShape {
     #[serde(deserialize_with = "one_or_many")]
     pub(super) dirs: Option<Vec<String>>,
+    pub(super) prepare: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
