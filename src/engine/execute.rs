@@ -30,7 +30,6 @@ use super::{Engine, Event, ExecuteError, PhaseReport, Plan, Report, Timing, Verd
 
 const PUT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(5);
-const BEFORE_TIMEOUT: Duration = Duration::from_secs(1);
 const COLLECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A consumer of events that takes nothing for so long has given up.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -195,7 +194,6 @@ impl Execution {
         let launch = self.engine.custody.launch(&self.plan.runtime, &spec, Purpose::Execution);
         let mut lease = self.unless_canceled(launch).await??;
         self.within(PUT_TIMEOUT, "put", lease.sandbox.put(files)).await?;
-        let before = self.within(BEFORE_TIMEOUT, "facts", lease.sandbox.facts()).await?;
         let start = lease.sandbox.start(phase.command.clone(), &phase.kernel);
         let started = self.within(START_TIMEOUT, "start", start).await;
         self.timing.sandbox += launching.elapsed();
@@ -204,7 +202,7 @@ impl Execution {
         let outcome = match started {
             Ok(started) => {
                 let (limits, cancel, cpus) = (&phase.limits, &self.cancel, self.engine.cpus);
-                let watch = Watch { limits, cancel, consumer, cpus, before };
+                let watch = Watch { limits, cancel, consumer, cpus };
                 let span = tracing::warn_span!("supervise", id = %self.plan.id);
                 let supervised = supervise(&*lease.sandbox, started, stdin, watch).instrument(span);
                 supervised.await.map_err(Failure::Runtime)

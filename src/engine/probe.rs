@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandboxd_contract::{Facts, Result, Runtime, RuntimeError, SandboxSpec};
+use sandboxd_contract::{Result, Runtime, RuntimeError, SandboxSpec};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -46,12 +46,6 @@ pub(super) async fn version_command(
     let started = timeout(START_TIMEOUT, lease.sandbox.start(executor.version_probe(), &kernel))
         .await
         .unwrap_or_else(|_| Err(RuntimeError::sandbox("start", "took too long")))?;
-    let watch = Watch {
-        limits: &limits,
-        cancel: &CancellationToken::new(),
-        consumer: None,
-        cpus: 1,
-        before: Facts::default(),
-    };
+    let watch = Watch { limits: &limits, cancel: &CancellationToken::new(), consumer: None, cpus: 1 };
     supervise(&*lease.sandbox, started, Bytes::new(), watch).await
 }

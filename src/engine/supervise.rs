@@ -52,8 +52,6 @@ pub(super) struct Watch<'a> {
     pub consumer: Option<mpsc::Sender<Event>>,
     /// CPUs that the program could keep busy at once.
     pub cpus: u32,
-    /// The sandbox's figures just before the program was started: what was used until then is not the program's.
-    pub before: Facts,
 }
 
 /// What happened. Numbers only.
@@ -169,7 +167,7 @@ async fn cpu_spent(sandbox: &dyn Sandbox, watch: &Watch<'_>) -> Result<(), Runti
         let soonest = limit.saturating_sub(used) / watch.cpus.max(1);
         sleep(soonest.clamp(CPU_POLL_MIN, CPU_POLL_MAX)).await;
         match measured(sandbox, CPU_POLL_TIMEOUT).await {
-            Ok(facts) => match cpu_time(watch.before, facts) {
+            Ok(facts) => match facts.cpu_time {
                 Some(now) if now >= limit => return Ok(()),
                 Some(now) => (used, failures) = (now, 0),
                 // Not to be known here: `probe` has said so.
@@ -200,10 +198,6 @@ async fn measured(sandbox: &dyn Sandbox, patience: Duration) -> Result<Facts, Ru
     timeout(patience, sandbox.facts())
         .await
         .unwrap_or_else(|_| Err(RuntimeError::sandbox("facts", "took too long")))
-}
-
-fn cpu_time(before: Facts, after: Facts) -> Option<Duration> {
-    after.cpu_time.map(|time| time.saturating_sub(before.cpu_time.unwrap_or_default()))
 }
 
 /// Writes all of stdin, then closes it. A program that reads none of it, or ends while there is more, is no error.
@@ -254,10 +248,9 @@ fn conclude(
         Some(Breach::CpuTime) => (false, false, true),
         Some(Breach::Output) | None => (false, false, false),
     };
-    let cpu_time = cpu_time(watch.before, after);
     let evidence = Evidence {
         canceled,
-        out_of_memory: after.oom_kills > watch.before.oom_kills.or(Some(0)),
+        out_of_memory: after.oom_kills > Some(0),
         overflowed: match (stdout.overflowed(), stderr.overflowed()) {
             (true, _) => Some(Stream::Stdout),
             (false, true) => Some(Stream::Stderr),
@@ -265,12 +258,12 @@ fn conclude(
         },
         wall_ran_out,
         // A program that ended between two looks has its limit all the same.
-        cpu_ran_out: cpu_ran_out || cpu_time.is_some_and(|time| time >= watch.limits.cpu_time()),
+        cpu_ran_out: cpu_ran_out || after.cpu_time.is_some_and(|time| time >= watch.limits.cpu_time()),
         exit: ending.exit,
     };
     let usage = Usage {
         wall_time: ending.wall_time,
-        cpu_time,
+        cpu_time: after.cpu_time,
         memory_peak_bytes: after.memory_peak_bytes,
         processes_peak: after.tasks_peak,
         process_limit_hits: after.task_limit_hits,

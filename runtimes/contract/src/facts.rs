@@ -13,7 +13,8 @@ pub enum Exit {
     Signal(i32),
 }
 
-/// Use of resources by one whole sandbox. `None` is "can't be known here", never a guess and never 0.
+/// Use of resources by one whole sandbox, from the program's start: what making it ready has cost is the runtime's own
+/// and not in here. `None` is "can't be known here", never a guess and never 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
     /// User and system time of every process, reaped ones included.
