@@ -10,7 +10,6 @@
 
 mod error;
 mod facts;
-mod files;
 mod spec;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -20,7 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use error::{Result, RuntimeError};
 pub use facts::{Exit, Facts, LimitSupport, Probe, Swept};
-pub use files::{CollectRequest, Collected, CollectedFile, File, FilePath, Glob, Omitted, PathError};
+pub use sandboxd_files::{
+    CollectRequest, Collected, CollectedFile, File, FilePath, Glob, Omitted, PathError,
+};
 pub use spec::{Command, KernelLimit, KernelLimits, SandboxSpec, Signal};
 
 /// Where the program finds itself: the working directory of every sandbox, whatever the runtime.

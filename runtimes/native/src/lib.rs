@@ -6,8 +6,6 @@
 //!
 //! A program that embeds this crate calls [`become_spawner_if_asked`] first thing in `main`.
 
-mod codec;
-mod collect;
 mod guest;
 mod init;
 mod landlock;

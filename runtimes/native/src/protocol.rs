@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sandboxd_contract::{Command, Exit, Facts, File, KernelLimits};
 
-use crate::codec::{Malformed, Reader, Writer};
+use sandboxd_inside::codec::{Malformed, Reader, Writer};
 
 /// The largest packet between daemon, spawner and lanes.
 pub(crate) const MAX_PACKET_BYTES: usize = 16 * 1024;

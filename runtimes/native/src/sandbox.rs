@@ -29,7 +29,6 @@ use tokio::{
 };
 
 use crate::{
-    collect,
     lane_client::{GiveBack, ReadySlot, SlotCommand},
     packet,
     protocol::{self, SlotLimits},
@@ -132,7 +131,8 @@ impl Sandbox for NativeSandbox {
 
     async fn collect(&mut self, request: &CollectRequest) -> Result<Collected> {
         let (work, request) = (Arc::clone(&self.work), request.clone());
-        let collected = tokio::task::spawn_blocking(move || collect::collect(work.as_fd(), &request)).await;
+        let collected =
+            tokio::task::spawn_blocking(move || sandboxd_files::collect(work.as_fd(), &request)).await;
         match collected {
             Ok(Ok(collected)) => Ok(collected),
             Ok(Err(errno)) => Err(RuntimeError::sandbox("collect files", errno)),

@@ -1,38 +1,38 @@
-//! Plain bytes between the daemon, its lanes and the parked programs: little-endian numbers, length-prefixed strings.
+//! Plain bytes between the daemon and its helpers in and around a sandbox: little-endian numbers, length-prefixed strings.
 //!
-//! Both ends are the same binary, so there are no versions here. A reader never trusts a length further than the
+//! What the messages are, and their versions where there are any, is for those who use this. A reader never trusts a length further than the
 //! bytes it holds.
 
 #[derive(Debug, Default)]
-pub(crate) struct Writer(Vec<u8>);
+pub struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(Vec::with_capacity(256))
     }
 
-    pub(crate) fn byte(&mut self, value: u8) -> &mut Self {
+    pub fn byte(&mut self, value: u8) -> &mut Self {
         self.0.push(value);
         self
     }
 
-    pub(crate) fn number(&mut self, value: u64) -> &mut Self {
+    pub fn number(&mut self, value: u64) -> &mut Self {
         self.0.extend_from_slice(&value.to_le_bytes());
         self
     }
 
     /// A number that may be unknown.
-    pub(crate) fn optional(&mut self, value: Option<u64>) -> &mut Self {
+    pub fn optional(&mut self, value: Option<u64>) -> &mut Self {
         self.byte(u8::from(value.is_some())).number(value.unwrap_or(0))
     }
 
-    pub(crate) fn bytes(&mut self, value: &[u8]) -> &mut Self {
+    pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.number(value.len() as u64);
         self.0.extend_from_slice(value);
         self
     }
 
-    pub(crate) fn finish(self) -> Vec<u8> {
+    pub fn finish(self) -> Vec<u8> {
         self.0
     }
 }
@@ -40,42 +40,42 @@ impl Writer {
 /// A message that ends too early or names what does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed message")]
-pub(crate) struct Malformed;
+pub struct Malformed;
 
-pub(crate) struct Reader<'a>(&'a [u8]);
+pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let (head, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
         self.0 = rest;
         Ok(head)
     }
 
-    pub(crate) fn byte(&mut self) -> Result<u8, Malformed> {
+    pub fn byte(&mut self) -> Result<u8, Malformed> {
         self.take(1)?.first().copied().ok_or(Malformed)
     }
 
-    pub(crate) fn number(&mut self) -> Result<u64, Malformed> {
+    pub fn number(&mut self) -> Result<u64, Malformed> {
         let bytes = self.take(8)?.try_into().map_err(|_| Malformed)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
-    pub(crate) fn optional(&mut self) -> Result<Option<u64>, Malformed> {
+    pub fn optional(&mut self) -> Result<Option<u64>, Malformed> {
         let known = self.byte()? != 0;
         let value = self.number()?;
         Ok(known.then_some(value))
     }
 
-    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+    pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let length = usize::try_from(self.number()?).map_err(|_| Malformed)?;
         self.take(length)
     }
 
-    pub(crate) fn string(&mut self) -> Result<String, Malformed> {
+    pub fn string(&mut self) -> Result<String, Malformed> {
         String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Malformed)
     }
 }
