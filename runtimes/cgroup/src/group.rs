@@ -9,10 +9,12 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{OFlag, openat},
     sys::{
         eventfd::{EfdFlags, EventFd},
         stat::{Mode, mkdirat},
     },
+    unistd::write,
 };
 
 use crate::{
@@ -56,6 +58,8 @@ pub struct Group {
     branches: Arc<Vec<Branch>>,
     directories: Vec<OwnedFd>,
     limits: Limits,
+    /// v2: whether a kill for memory takes the whole group. Not where a process of ours in it has to live on and tell.
+    dies_whole: bool,
     counters: Counters,
 }
 
@@ -78,6 +82,7 @@ impl Group {
             branches: Arc::clone(&subtree.branches),
             directories: Vec::new(),
             limits: Limits::default(),
+            dies_whole: true,
             counters: Counters::default(),
         };
         let mut made = 0;
@@ -105,6 +110,10 @@ impl Group {
         for branch in self.branches.iter() {
             self.directories.push(open_directory(branch.directory.as_fd(), &self.name)?);
         }
+        self.open_counters()
+    }
+
+    fn open_counters(&mut self) -> Result<()> {
         let find = |controller, v1: &str, v2: &str| -> Result<Option<(Version, File)>> {
             let Some((branch, directory)) = self.of(controller) else { return Ok(None) };
             let name = if branch.version == Version::V1 { v1 } else { v2 };
@@ -119,6 +128,52 @@ impl Group {
             task_events: file(find(Controller::Pids, "pids.events", "pids.events"))?,
         };
         Ok(())
+    }
+
+    /// A group that somebody else made and removes, from its directories; `installed` is what it was made with.
+    pub(crate) fn of_others(branches: Vec<Branch>, installed: Limits) -> Result<Self> {
+        let directories = branches
+            .iter()
+            .map(|branch| branch.directory.try_clone().step("keep", "a cgroup"))
+            .collect::<Result<_>>()?;
+        let mut group = Self {
+            name: String::new(),
+            branches: Arc::new(branches),
+            directories,
+            limits: installed,
+            dies_whole: false,
+            counters: Counters::default(),
+        };
+        group.open_counters()?;
+        Ok(group)
+    }
+
+    /// Of [`Self::usage`] the one figure that somebody watches.
+    pub(crate) fn oom_kills(&self) -> Option<u64> {
+        self.counters.oom.as_ref().and_then(read_whole).and_then(|text| keyed(&text, "oom_kill"))
+    }
+
+    /// Lets the memory peak begin anew. v1 can always; v2 since Linux 6.12, for who writes and reads by one descriptor.
+    ///
+    /// # Errors
+    /// When this kernel, or the file's mode, does not allow it.
+    pub(crate) fn reset_memory_peak(&mut self) -> Result<()> {
+        let Some((branch, directory)) = self.of(Controller::Memory) else { return Ok(()) };
+        if branch.version == Version::V1 {
+            return write_file(directory, "memory.max_usage_in_bytes", "0");
+        }
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let peak = openat(directory, "memory.peak", flags, Mode::empty()).step("open", "memory.peak")?;
+        write(&peak, b"reset").step("write", "memory.peak")?;
+        self.counters.memory_peak = Some(File::from(peak));
+        Ok(())
+    }
+
+    /// Memory that is charged to the group now.
+    pub(crate) fn memory_bytes(&self) -> Option<u64> {
+        let (branch, directory) = self.of(Controller::Memory)?;
+        let name = if branch.version == Version::V1 { "memory.usage_in_bytes" } else { "memory.current" };
+        read_file(directory, name)?.trim().parse().ok()
     }
 
     fn of(&self, controller: Controller) -> Option<(&Branch, BorrowedFd<'_>)> {
@@ -154,7 +209,9 @@ impl Group {
     fn set_memory(&self, bytes: Option<u64>) -> Result<()> {
         let Some((branch, directory)) = self.of(Controller::Memory) else { return Ok(()) };
         if branch.version == Version::V2 {
-            write_file(directory, "memory.oom.group", "1")?;
+            if self.dies_whole {
+                write_file(directory, "memory.oom.group", "1")?;
+            }
             ignore_absence(write_file(directory, "memory.swap.max", "0"))?;
             return write_file(directory, "memory.max", &number_or(bytes, "max"));
         }
@@ -225,7 +282,7 @@ impl Group {
         Usage {
             cpu_time,
             memory_peak_bytes: number(&self.counters.memory_peak),
-            oom_kills: text(&self.counters.oom).and_then(|text| keyed(&text, "oom_kill")),
+            oom_kills: self.oom_kills(),
             tasks_peak: number(&self.counters.tasks_peak),
             task_limit_hits: text(&self.counters.task_events).and_then(|text| keyed(&text, "max")),
         }

@@ -191,14 +191,15 @@ fn writable(path: &Path) -> bool {
     access(path, AccessFlags::W_OK).is_ok()
 }
 
-struct Mount<'a> {
-    point: PathBuf,
-    kind: &'a str,
-    options: Vec<&'a str>,
+/// A line of /proc/self/mounts.
+pub(crate) struct Mount<'a> {
+    pub point: PathBuf,
+    pub kind: &'a str,
+    pub options: Vec<&'a str>,
 }
 
 impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
+    pub(crate) fn parse(line: &'a str) -> Option<Self> {
         let mut words = line.split(' ');
         let (_, point, kind, options) = (words.next()?, words.next()?, words.next()?, words.next()?);
         Some(Self {

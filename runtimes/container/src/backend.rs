@@ -6,7 +6,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
-use sandboxd_contract::{KernelLimits, Result};
+use sandboxd_contract::{KernelLimit, KernelLimits, Result};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Where the agent is seen in every container, read-only.
@@ -70,6 +70,8 @@ pub struct Examined {
     /// The OCI runtime is gVisor: a kernel of its own between program and host. Its threads count as the container's
     /// tasks, its memory as the container's, and a kill for memory takes the whole container.
     pub gvisor: bool,
+    /// Limits that this engine can't install, and why.
+    pub missing: Vec<(KernelLimit, String)>,
     /// The engine's containers are processes of this very host.
     pub local: bool,
 }
@@ -101,6 +103,8 @@ pub struct Container {
 /// Something that an earlier daemon may have left.
 pub struct Leftover {
     pub owner: String,
+    /// The sandbox's name.
+    pub sandbox: String,
     pub handle: std::sync::Arc<dyn Handle>,
 }
 

@@ -2,7 +2,24 @@
 //!
 //! A container is made ahead, with the agent as its first process and its stdin and stdout attached to the daemon. What
 //! decides is read outside of it, from the container's cgroup on this host and from the engine's own word.
+//!
+//! ```text
+//!  runtime ──> yard (make, keep ready, remove) ──> backend, an engine
+//!     └─> sandbox, process ──> cell ──> line ──frames──> agent, in the container
+//!                                └───> meter ──> the container's cgroup
+//! ```
 
+pub mod agent_binary;
 pub mod backend;
+mod cell;
+mod line;
+mod meter;
+mod owner;
+mod runtime;
+mod sandbox;
+mod streams;
+mod yard;
 
 pub use backend::{Backend, Container, ContainerSpec, Examined, Handle, Leftover, Witness};
+pub use meter::{GVISOR_TASKS, host_tasks};
+pub use runtime::{ContainerConfig, ContainerRuntime};

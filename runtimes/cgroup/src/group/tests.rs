@@ -179,6 +179,7 @@ fn opened(subtree: &Subtree) -> Group {
         name: "g".to_owned(),
         branches: Arc::clone(&subtree.branches),
         directories: Vec::new(),
+        dies_whole: true,
         limits: Limits::default(),
         counters: Counters::default(),
     };

@@ -1,0 +1,189 @@
+//! The group of a process that somebody else put there, such as a container engine: read, and limited where that is
+//! allowed, but neither made nor removed here.
+
+use std::{
+    fs,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{OFlag, open},
+    sys::stat::Mode,
+};
+
+use crate::{
+    error::{Error, Result, Step},
+    files::open_file,
+    group::{Group, Limits, Usage},
+    layout::{Controller, Mount, Version},
+    subtree::Branch,
+};
+
+/// Another's group. Once it is removed, its counters can't be read any more.
+pub struct Adopted(Group);
+
+impl Adopted {
+    /// The group of process `pid`, which was made with the limits `installed`.
+    ///
+    /// # Errors
+    /// When there is no such process, or its groups can't be seen from here.
+    pub fn of_process(pid: i32, installed: Limits) -> Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mounts").step("read", "/proc/self/mounts")?;
+        let path = format!("/proc/{pid}/cgroup");
+        let groups = fs::read_to_string(&path).step("read", &path)?;
+        Self::from_parts(&mounts, &groups, installed)
+    }
+
+    /// From the texts of /proc/self/mounts and /proc/<pid>/cgroup.
+    ///
+    /// # Errors
+    /// When one of the directories can't be opened.
+    pub fn from_parts(mounts: &str, groups: &str, installed: Limits) -> Result<Self> {
+        let mut branches = Vec::new();
+        for (version, controllers, path) in places(mounts, groups) {
+            let directory = open_folder(&path)?;
+            // Of v2, only what is enabled for this group; CPU time is counted in any.
+            let counted = |controller: &Controller| match (version, controller) {
+                (Version::V1, _) | (Version::V2, Controller::Cpuacct) => true,
+                (Version::V2, Controller::Memory) => has(&directory, "memory.current"),
+                (Version::V2, Controller::Pids) => has(&directory, "pids.current"),
+                (Version::V2, Controller::Cpu) => has(&directory, "cpu.max"),
+            };
+            let controllers = controllers.into_iter().filter(counted).collect();
+            branches.push(Branch { version, controllers, directory });
+        }
+        Group::of_others(branches, installed).map(Self)
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.0.usage()
+    }
+
+    /// Memory that is charged to the group now.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        self.0.memory_bytes()
+    }
+
+    /// Installs limits, writing only what differs from those it has. Swap is off with a memory limit.
+    ///
+    /// # Errors
+    /// The file that would not take its value: EACCES where this process may not write it.
+    pub fn set(&mut self, limits: &Limits) -> Result<()> {
+        self.0.set(limits)
+    }
+
+    /// How many processes of the group the kernel has killed for memory.
+    pub fn oom_kills(&self) -> Option<u64> {
+        self.0.oom_kills()
+    }
+
+    /// Lets the memory peak begin anew, from what is in use now.
+    ///
+    /// # Errors
+    /// When this kernel, or the file's mode, does not allow it.
+    pub fn reset_memory_peak(&mut self) -> Result<()> {
+        self.0.reset_memory_peak()
+    }
+}
+
+/// Where the controllers of these groups are: each v1 hierarchy, then v2 for the rest.
+fn places(mounts: &str, groups: &str) -> Vec<(Version, Vec<Controller>, PathBuf)> {
+    let mut places = Vec::new();
+    let mut open: Vec<Controller> = Controller::ALL.to_vec();
+    let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
+    for mount in mounts.iter().filter(|mount| mount.kind == "cgroup") {
+        let here: Vec<_> =
+            open.iter().copied().filter(|controller| mount.options.contains(&controller.name())).collect();
+        let Some(first) = here.first() else { continue };
+        if let Some(path) = path_of(groups, |names| names.split(',').any(|name| name == first.name())) {
+            open.retain(|controller| !here.contains(controller));
+            places.push((Version::V1, here, below(&mount.point, path)));
+        }
+    }
+    let v2 = mounts.iter().find(|mount| mount.kind == "cgroup2").filter(|_| !open.is_empty());
+    if let Some(mount) = v2
+        && let Some(path) = path_of(groups, str::is_empty)
+    {
+        places.push((Version::V2, open, below(&mount.point, path)));
+    }
+    places
+}
+
+/// The path in the line whose controllers are the ones that are looked for.
+fn path_of(groups: &str, is_it: impl Fn(&str) -> bool) -> Option<&str> {
+    groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (names, path) = (parts.next()?, parts.next()?);
+        is_it(names).then_some(path)
+    })
+}
+
+fn below(point: &Path, path: &str) -> PathBuf {
+    point.join(path.trim_start_matches('/'))
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(|errno| Error {
+        operation: "open",
+        path: path.display().to_string(),
+        errno,
+    })
+}
+
+fn has(directory: &OwnedFd, name: &str) -> bool {
+    matches!(open_file(directory.as_fd(), name), Ok(Some(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn v1_groups_are_found_by_their_controllers() {
+        let root = tempfile::tempdir().unwrap();
+        let point = root.path().display();
+        let mounts = format!(
+            "cgroup {point}/memory cgroup rw,memory 0 0\n\
+             cgroup {point}/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n\
+             cgroup2 {point}/unified cgroup2 rw 0 0\n"
+        );
+        let groups = "5:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n0::/\n";
+        for name in ["memory/docker/x", "cpu,cpuacct/docker/x", "unified"] {
+            fs::create_dir_all(root.path().join(name)).unwrap();
+        }
+        let write = |name: &str, text: &str| fs::write(root.path().join(name), text).unwrap();
+        write("memory/docker/x/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n");
+        write("memory/docker/x/memory.usage_in_bytes", "4096\n");
+        write("cpu,cpuacct/docker/x/cpuacct.usage", "7000\n");
+        let adopted = Adopted::from_parts(&mounts, groups, Limits::default()).unwrap();
+        let usage = adopted.usage();
+        assert_eq!((usage.oom_kills, usage.cpu_time), (Some(2), Some(Duration::from_nanos(7000))));
+        assert_eq!((adopted.memory_bytes(), usage.tasks_peak), (Some(4096), None));
+    }
+
+    #[test]
+    fn v2_limits_leave_whoever_tells_of_the_end_alive() {
+        let root = tempfile::tempdir().unwrap();
+        let group = root.path().join("system.slice/docker-x.scope");
+        fs::create_dir_all(&group).unwrap();
+        for name in ["memory.current", "memory.max", "memory.swap.max", "memory.oom.group", "pids.current"] {
+            fs::write(group.join(name), "").unwrap();
+        }
+        let mounts = format!("cgroup2 {} cgroup2 rw 0 0\n", root.path().display());
+        let groups = "0::/system.slice/docker-x.scope\n";
+        let installed = Limits { memory_bytes: Some(1), ..Limits::default() };
+        let mut adopted = Adopted::from_parts(&mounts, groups, installed).unwrap();
+        adopted.set(&Limits { memory_bytes: Some(65536), ..Limits::default() }).unwrap();
+        let text = |name: &str| fs::read_to_string(group.join(name)).unwrap();
+        assert_eq!((text("memory.max"), text("memory.oom.group")), ("65536".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_no_group() {
+        assert!(Adopted::of_process(i32::MAX, Limits::default()).is_err());
+    }
+}

@@ -1,0 +1,166 @@
+//! One container with its agent, its line and its meter, from the moment that it is ready: what the sandbox, the process
+//! and the watchman share. Knows how such a container is killed, and what its silence means.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use sandboxd_agent::ToAgent;
+use sandboxd_contract::{Exit, Facts, Result, RuntimeError};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    backend::{Handle, Witness},
+    line::{Line, State},
+    meter::Meter,
+};
+
+/// A killed program whose agent does not tell of its end within this time goes with its container.
+const KILL_PATIENCE: Duration = Duration::from_millis(200);
+/// How often a running sandbox is looked at for a kill for memory that its first process has survived.
+const OOM_POLL: Duration = Duration::from_millis(10);
+/// An engine sees a container's end a little later than its output's.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+const END_POLL: Duration = Duration::from_millis(20);
+/// Where only the engine knows the figures, they cost a call: it is asked no more often.
+const WITNESS_KEPT: Duration = Duration::from_millis(100);
+
+pub(crate) const SIGKILL: u32 = 9;
+const KILLED: Exit = Exit::Signal(9);
+
+pub(crate) struct Cell {
+    pub name: String,
+    pub handle: Arc<dyn Handle>,
+    pub line: Line,
+    pub meter: Meter,
+    pub gvisor: bool,
+    /// Of the tmpfs that it was made with.
+    pub disk_bytes: u64,
+    /// Whether we have killed it, so that its end is no surprise.
+    killed: AtomicBool,
+    witness: Mutex<Option<(Instant, Witness)>>,
+}
+
+impl Cell {
+    pub(crate) fn new(
+        name: String,
+        handle: Arc<dyn Handle>,
+        line: Line,
+        meter: Meter,
+        gvisor: bool,
+        disk_bytes: u64,
+    ) -> Self {
+        let (killed, witness) = (AtomicBool::new(false), Mutex::default());
+        Self { name, handle, line, meter, gvisor, disk_bytes, killed, witness }
+    }
+
+    /// Whether a program can still be started in it.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.line.state() == State::Ready
+    }
+
+    /// Whether its program has ended, or nothing is heard any more.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.line.state(), State::Ended(_) | State::Lost(_))
+    }
+
+    /// Kills every process but the agent; what does not die of that loses its container.
+    pub(crate) async fn kill(self: &Arc<Self>) {
+        self.killed.store(true, Ordering::Relaxed);
+        // A line that is lost has nobody left to kill; one that is stuck meets the patience below.
+        let _told = timeout(KILL_PATIENCE, self.line.send(ToAgent::Signal(SIGKILL))).await;
+        let cell = Arc::clone(self);
+        tokio::spawn(async move {
+            if timeout(KILL_PATIENCE, cell.over()).await.is_err()
+                && let Err(error) = cell.handle.remove().await
+            {
+                tracing::warn!(sandbox = cell.name, %error, "a killed sandbox is still there");
+            }
+        });
+    }
+
+    /// Until the program has ended or nothing is heard any more.
+    pub(crate) async fn over(&self) -> State {
+        let mut state = self.line.watch();
+        let over = state.wait_for(|state| matches!(state, State::Ended(_) | State::Lost(_))).await;
+        over.map_or_else(|_| State::Lost("the line was closed".to_owned()), |state| state.clone())
+    }
+
+    /// The whole sandbox dies with any process of it that the kernel kills for memory: this sees to it where the kernel
+    /// does not. Ends with the program.
+    pub(crate) async fn watch_memory(self: Arc<Self>) {
+        let over = self.over();
+        tokio::pin!(over);
+        while timeout(OOM_POLL, &mut over).await.is_err() {
+            if self.meter.out_of_memory() {
+                self.kill().await;
+                over.await;
+                return;
+            }
+        }
+    }
+
+    /// How the program ended.
+    ///
+    /// # Errors
+    /// When it is not the program that has ended.
+    pub(crate) async fn ending(&self) -> Result<Exit> {
+        let reason = match self.over().await {
+            State::Ended(exit) => return Ok(exit),
+            State::Lost(reason) => reason,
+            other => format!("{other:?}"),
+        };
+        if self.killed.load(Ordering::Relaxed) || self.meter.out_of_memory() {
+            return Ok(KILLED);
+        }
+        // The end of a stream is not the end of a container: the engine may have gone instead.
+        let deadline = Instant::now() + END_PATIENCE;
+        loop {
+            let witness = self.ask().await?;
+            if witness.out_of_memory == Some(true) {
+                return Ok(KILLED);
+            }
+            if witness.running == Some(false) {
+                return Err(RuntimeError::sandbox("run in a container", format!("it died: {reason}")));
+            }
+            if Instant::now() >= deadline {
+                return Err(RuntimeError::sandbox("hear from a container", reason));
+            }
+            sleep(END_POLL).await;
+        }
+    }
+
+    /// # Errors
+    /// When only the engine knows, and does not say.
+    pub(crate) async fn facts(&self) -> Result<Facts> {
+        let lost = matches!(self.line.state(), State::Lost(_));
+        match self.meter.read() {
+            Some(facts) if !lost => Ok(facts),
+            // The cgroup went with the container; the engine may have seen why.
+            Some(facts) => {
+                let witness = self.ask_again().await.unwrap_or_default();
+                Ok(self.meter.with_witness(Some(facts), &witness))
+            }
+            None => Ok(self.meter.with_witness(None, &self.ask_again().await?)),
+        }
+    }
+
+    async fn ask(&self) -> Result<Witness> {
+        let witness = self.handle.witness().await?;
+        *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), witness));
+        Ok(witness)
+    }
+
+    /// What the engine said last, if that is not long ago.
+    async fn ask_again(&self) -> Result<Witness> {
+        let last = *self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        match last {
+            Some((at, witness)) if at.elapsed() < WITNESS_KEPT => Ok(witness),
+            _ => self.ask().await,
+        }
+    }
+}

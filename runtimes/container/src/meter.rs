@@ -1,0 +1,184 @@
+//! What one container uses and what it may use, seen from outside: its cgroup on this host where it can be read, and the
+//! engine's word for the rest.
+//!
+//! A container is heavier than its program. What it held before the program started (the agent, and under gVisor a whole
+//! kernel) is the baseline: limits are installed on top of it, and figures are given without it.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use nix::errno::Errno;
+use sandboxd_cgroup::{Adopted, Limits, Usage};
+use sandboxd_contract::{Facts, KernelLimit, KernelLimits, Result, RuntimeError};
+
+use crate::backend::{Handle, Witness};
+
+/// Tasks of a container that are not its program's: the agent.
+const OWN_TASKS: u64 = 1;
+
+pub(crate) struct Meter {
+    handle: Arc<dyn Handle>,
+    /// `None` where the container's processes are not of this host, or its cgroup can't be read.
+    group: Option<Mutex<Group>>,
+    gvisor: bool,
+    /// From the program's start on.
+    baseline: OnceLock<Baseline>,
+}
+
+struct Group {
+    adopted: Adopted,
+    /// The last that could be read: a cgroup goes with its container.
+    last: Usage,
+}
+
+#[derive(Default)]
+struct Baseline {
+    usage: Usage,
+    memory_bytes: u64,
+    /// Whether the peak began anew with the program.
+    peak_is_ours: bool,
+}
+
+impl Meter {
+    /// Of a container that is ready; `installed` is what it was made with.
+    pub(crate) fn of(
+        handle: Arc<dyn Handle>,
+        pid: Option<i32>,
+        gvisor: bool,
+        installed: &KernelLimits,
+    ) -> Self {
+        let installed = Limits {
+            memory_bytes: Some(installed.memory_bytes),
+            tasks: Some(host_tasks(installed.tasks, gvisor)),
+            cpu_millis: installed.cpu_millis,
+        };
+        let adopted = pid.map(|pid| Adopted::of_process(pid, installed));
+        let group = match adopted {
+            Some(Ok(adopted)) => Some(Mutex::new(Group { last: adopted.usage(), adopted })),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a container's cgroup can't be read");
+                None
+            }
+            None => None,
+        };
+        Self { handle, group, gvisor, baseline: OnceLock::new() }
+    }
+
+    /// Notes what the container holds by itself, and installs the limits on top of that. Once, before the start.
+    ///
+    /// # Errors
+    /// [`RuntimeError::LimitNotHeld`], and whatever the engine answers where only it can install them.
+    pub(crate) async fn begin(&self, limits: &KernelLimits) -> Result<()> {
+        let memory_bytes = self.group.as_ref().and_then(|group| locked(group).adopted.memory_bytes());
+        let memory_bytes = memory_bytes.unwrap_or(0);
+        let wanted =
+            KernelLimits { memory_bytes: limits.memory_bytes.saturating_add(memory_bytes), ..*limits };
+        if !self.install(&wanted)? {
+            self.handle.update(&wanted).await?;
+        }
+        let mut baseline = Baseline { memory_bytes, ..Baseline::default() };
+        if let Some(group) = &self.group {
+            let mut group = locked(group);
+            baseline.peak_is_ours = group.adopted.reset_memory_peak().is_ok();
+            baseline.usage = group.adopted.usage();
+            group.last = baseline.usage;
+        }
+        self.baseline.set(baseline).map_err(|_| RuntimeError::sandbox("start", "it was started before"))
+    }
+
+    /// Writes the cgroup itself, which takes microseconds; `false` where that is only the engine's to do.
+    fn install(&self, wanted: &KernelLimits) -> Result<bool> {
+        let Some(group) = &self.group else { return Ok(false) };
+        let wanted = Limits {
+            memory_bytes: Some(wanted.memory_bytes),
+            tasks: Some(host_tasks(wanted.tasks, self.gvisor)),
+            cpu_millis: wanted.cpu_millis,
+        };
+        match locked(group).adopted.set(&wanted) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.errno, Errno::EACCES | Errno::EPERM | Errno::EROFS) => Ok(false),
+            Err(error) => Err(not_held(KernelLimit::Memory, error)),
+        }
+    }
+
+    /// Whether the kernel has killed something for memory since the start, as far as the cgroup can still say.
+    pub(crate) fn out_of_memory(&self) -> bool {
+        let Some(group) = &self.group else { return false };
+        let mut group = locked(group);
+        if let Some(kills) = group.adopted.oom_kills() {
+            group.last.oom_kills = Some(kills);
+        }
+        let before = self.baseline.get().and_then(|baseline| baseline.usage.oom_kills);
+        group.last.oom_kills.unwrap_or(0) > before.unwrap_or(0)
+    }
+
+    /// The figures so far; after the container's end, the last that were seen.
+    pub(crate) fn read(&self) -> Option<Facts> {
+        let group = self.group.as_ref()?;
+        let mut group = locked(group);
+        let now = group.adopted.usage();
+        group.last = Usage {
+            cpu_time: now.cpu_time.or(group.last.cpu_time),
+            memory_peak_bytes: now.memory_peak_bytes.or(group.last.memory_peak_bytes),
+            oom_kills: now.oom_kills.or(group.last.oom_kills),
+            tasks_peak: now.tasks_peak.or(group.last.tasks_peak),
+            task_limit_hits: now.task_limit_hits.or(group.last.task_limit_hits),
+        };
+        Some(self.facts(&group.last))
+    }
+
+    fn facts(&self, usage: &Usage) -> Facts {
+        let unknown = Baseline::default();
+        let baseline = self.baseline.get().unwrap_or(&unknown);
+        let base = &baseline.usage;
+        let since = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before.unwrap_or(0)));
+        let peaked = |now: Option<u64>, before: Option<u64>| now.filter(|now| Some(*now) > before);
+        // What making the container took at its height hides every lower peak of the program.
+        let memory = if baseline.peak_is_ours {
+            usage.memory_peak_bytes
+        } else {
+            peaked(usage.memory_peak_bytes, base.memory_peak_bytes)
+        };
+        let tasks = peaked(usage.tasks_peak, base.tasks_peak).filter(|_| !self.gvisor);
+        Facts {
+            cpu_time: usage.cpu_time.map(|time| time.saturating_sub(base.cpu_time.unwrap_or_default())),
+            memory_peak_bytes: memory.map(|peak| peak.saturating_sub(baseline.memory_bytes)),
+            oom_kills: since(usage.oom_kills, base.oom_kills),
+            tasks_peak: tasks.map(|tasks| tasks.saturating_sub(OWN_TASKS)),
+            // gVisor counts its guest's tasks itself, and tells nobody whom it refused.
+            task_limit_hits: since(usage.task_limit_hits, base.task_limit_hits).filter(|_| !self.gvisor),
+        }
+    }
+
+    /// What the cgroup could not say, the engine does: a kill for memory it has seen counts as one.
+    pub(crate) fn with_witness(&self, facts: Option<Facts>, witness: &Witness) -> Facts {
+        let mut facts = facts.unwrap_or(Facts {
+            cpu_time: witness.cpu_time,
+            memory_peak_bytes: witness.memory_peak_bytes,
+            ..Facts::default()
+        });
+        match witness.out_of_memory {
+            Some(true) => facts.oom_kills = Some(facts.oom_kills.unwrap_or(0).max(1)),
+            Some(false) => facts.oom_kills = facts.oom_kills.or(Some(0)),
+            None => {}
+        }
+        facts
+    }
+}
+
+fn locked(group: &Mutex<Group>) -> MutexGuard<'_, Group> {
+    group.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// gVisor's own threads count on the host, so there the group only guards the host, and the guest's kernel counts.
+pub const GVISOR_TASKS: u64 = 1024;
+
+/// What the host's cgroup is told for so many tasks of the program.
+pub fn host_tasks(tasks: u64, gvisor: bool) -> u64 {
+    let own = if gvisor { GVISOR_TASKS } else { OWN_TASKS };
+    tasks.saturating_add(own)
+}
+
+/// For an engine that can't be told otherwise.
+fn not_held(limit: KernelLimit, reason: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::LimitNotHeld { limit, reason: reason.to_string() }
+}

@@ -1,0 +1,91 @@
+//! The contract's runtime, over any backend.
+
+use std::{path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use sandboxd_contract::{
+    KernelLimit, LimitSupport, Probe, Result, Runtime, RuntimeError, Sandbox, SandboxSpec, Swept,
+};
+use tokio::sync::OnceCell;
+
+use crate::{agent_binary, backend::Backend, owner::Owner, sandbox::ContainerSandbox, yard::Yard};
+
+#[derive(Debug, Clone)]
+pub struct ContainerConfig {
+    /// A folder that only this daemon's user can write: the agent's file and the daemon's name live there.
+    pub state_dir: PathBuf,
+    /// Sandboxes kept ready for each executor that was asked for.
+    pub warm: usize,
+    /// Limits that the engine may lack, by the operator's own word.
+    pub allow_missing: Vec<KernelLimit>,
+}
+
+pub struct ContainerRuntime {
+    name: String,
+    config: ContainerConfig,
+    yard: Arc<Yard>,
+    tended: OnceCell<()>,
+}
+
+impl ContainerRuntime {
+    /// Sets the runtime up; the engine is not asked for anything yet.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Unavailable`] when the state folder can't be used.
+    pub fn start(name: &str, backend: Arc<dyn Backend>, config: ContainerConfig) -> Result<Arc<Self>> {
+        let failed = |error: std::io::Error| {
+            RuntimeError::unavailable(format!("the state folder {}: {error}", config.state_dir.display()))
+        };
+        let agent = agent_binary::install(&config.state_dir.join("agent")).map_err(failed)?;
+        let owner = Owner::claim(&config.state_dir.join("owners")).map_err(failed)?;
+        let yard = Yard::new(backend, owner, agent, config.warm);
+        Ok(Arc::new(Self { name: name.to_owned(), config, yard, tended: OnceCell::new() }))
+    }
+
+    fn support(&self, limit: KernelLimit, missing: &[(KernelLimit, String)]) -> LimitSupport {
+        match missing.iter().find(|(one, _)| *one == limit) {
+            None => LimitSupport::Held,
+            Some((_, reason)) if self.config.allow_missing.contains(&limit) => {
+                LimitSupport::Waived(reason.clone())
+            }
+            Some((_, reason)) => LimitSupport::Missing(reason.clone()),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for ContainerRuntime {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn probe(&self) -> Probe {
+        match self.yard.examine().await {
+            Ok(examined) => {
+                let limits =
+                    KernelLimit::ALL.map(|limit| (limit, self.support(limit, &examined.missing))).to_vec();
+                let mut details = examined.details;
+                details.push(("ready", self.yard.ready().to_string()));
+                Probe { available: Ok(()), limits, details }
+            }
+            Err(reason) => {
+                let limits = KernelLimit::ALL.map(|limit| (limit, LimitSupport::Missing(reason.clone())));
+                Probe { available: Err(reason), limits: limits.to_vec(), details: Vec::new() }
+            }
+        }
+    }
+
+    async fn launch(&self, spec: &SandboxSpec) -> Result<Box<dyn Sandbox>> {
+        self.tended.get_or_init(|| async { self.yard.tend() }).await;
+        let cell = self.yard.take(&spec.executor, &spec.limits).await?;
+        Ok(Box::new(ContainerSandbox::new(Arc::clone(&self.yard), spec.executor.clone(), cell)))
+    }
+
+    async fn sweep(&self) -> Result<Swept> {
+        self.yard.sweep().await
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        self.yard.close().await
+    }
+}

@@ -1,0 +1,141 @@
+//! The contract's sandbox and process, on a container that is ready.
+//!
+//! Deliberately absent: limits that the engine supervises, and the making of containers.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sandboxd_agent::{Start, ToAgent};
+use sandboxd_contract::{
+    CollectRequest, Collected, Command, Exit, Facts, File, KernelLimits, Process, Result, RuntimeError,
+    Sandbox, Signal, Started,
+};
+use tokio::task::AbortHandle;
+
+use crate::{cell::Cell, yard::Yard};
+
+pub(crate) struct ContainerSandbox {
+    yard: Arc<Yard>,
+    executor: String,
+    cell: Arc<Cell>,
+    /// Until the start: they go in with the program.
+    files: Vec<File>,
+    started: bool,
+    watchman: Option<AbortHandle>,
+    destroyed: bool,
+}
+
+impl ContainerSandbox {
+    pub(crate) fn new(yard: Arc<Yard>, executor: String, cell: Arc<Cell>) -> Self {
+        Self { yard, executor, cell, files: Vec::new(), started: false, watchman: None, destroyed: false }
+    }
+
+    /// A tmpfs can't be given another size from outside: then it takes another container.
+    async fn fit_disk(&mut self, limits: &KernelLimits) -> Result<()> {
+        if self.cell.disk_bytes != limits.disk_bytes {
+            let fitting = self.yard.make(&self.executor, limits).await?;
+            let other = std::mem::replace(&mut self.cell, fitting);
+            self.yard.bury(other);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sandbox for ContainerSandbox {
+    async fn put(&mut self, mut files: Vec<File>) -> Result<()> {
+        self.files.append(&mut files);
+        Ok(())
+    }
+
+    async fn start(&mut self, command: Command, limits: &KernelLimits) -> Result<Started> {
+        if std::mem::replace(&mut self.started, true) {
+            return Err(RuntimeError::sandbox("start", "it was started before"));
+        }
+        self.fit_disk(limits).await?;
+        let cell = &self.cell;
+        cell.meter.begin(limits).await?;
+        cell.line.put(std::mem::take(&mut self.files)).await?;
+        let start = Start {
+            argv: command.argv,
+            env: command.env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            open_files: limits.open_files,
+            file_size_bytes: limits.file_size_bytes,
+            stack_bytes: limits.stack_bytes,
+            tasks: cell.gvisor.then_some(limits.tasks),
+        };
+        // Before the start, lest the program is killed for memory before anybody looks.
+        self.watchman = Some(tokio::spawn(Arc::clone(cell).watch_memory()).abort_handle());
+        cell.line.start(start).await?;
+        Ok(cell.line.started(Box::new(ContainerProcess { cell: Arc::clone(cell), ending: None })))
+    }
+
+    async fn facts(&self) -> Result<Facts> {
+        self.cell.facts().await
+    }
+
+    async fn collect(&mut self, request: &CollectRequest) -> Result<Collected> {
+        self.cell.line.collect(request).await
+    }
+
+    async fn destroy(&mut self) -> Result<()> {
+        if let Some(watchman) = self.watchman.take() {
+            watchman.abort();
+        }
+        if !self.destroyed {
+            self.yard.remove(&self.cell).await?;
+            self.destroyed = true;
+        }
+        Ok(())
+    }
+}
+
+/// Only hands over: the work is done in a task.
+impl Drop for ContainerSandbox {
+    fn drop(&mut self) {
+        if let Some(watchman) = self.watchman.take() {
+            watchman.abort();
+        }
+        if !self.destroyed {
+            self.yard.bury(Arc::clone(&self.cell));
+        }
+    }
+}
+
+struct ContainerProcess {
+    cell: Arc<Cell>,
+    ending: Option<Result<Exit>>,
+}
+
+#[async_trait]
+impl Process for ContainerProcess {
+    async fn wait(&mut self) -> Result<Exit> {
+        if self.ending.is_none() {
+            self.ending = Some(self.cell.ending().await);
+        }
+        self.ending.clone().unwrap_or_else(|| Err(RuntimeError::sandbox("wait", "no ending")))
+    }
+
+    async fn signal(&self, signal: Signal) -> Result<()> {
+        if signal == Signal::Kill {
+            self.cell.kill().await;
+            return Ok(());
+        }
+        let sent = self.cell.line.send(ToAgent::Signal(number(signal))).await;
+        // Nobody is left to hear it, which is no error.
+        if self.cell.is_over() { Ok(()) } else { sent }
+    }
+}
+
+/// Of signal(7).
+fn number(signal: Signal) -> u32 {
+    match signal {
+        Signal::Hangup => 1,
+        Signal::Interrupt => 2,
+        Signal::Quit => 3,
+        Signal::Kill => 9,
+        Signal::User1 => 10,
+        Signal::User2 => 12,
+        Signal::Terminate => 15,
+    }
+}

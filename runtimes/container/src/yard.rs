@@ -1,0 +1,380 @@
+//! Where a daemon's containers are made, kept ready and removed.
+//!
+//! ```text
+//!            make ──> ready, on a shelf ──take──> in use ──remove──> gone
+//!              │            └ its line was lost: removed              │ failed: again after a pause
+//!              └ on any error nothing is left                         v
+//!                                              what is ours and unknown here is removed at the next look
+//! ```
+//!
+//! Making and removing happen in tasks of their own, so that whoever gives up on one leaves no half of it. Deliberately
+//! absent: how an engine does it.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sandboxd_contract::{KernelLimits, Result, RuntimeError, Swept};
+use tokio::{
+    runtime::Handle as Tokio,
+    sync::{OnceCell, Semaphore, oneshot},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use crate::{
+    backend::{Backend, ContainerSpec, Examined},
+    cell::Cell,
+    line::Line,
+    meter::Meter,
+    owner::Owner,
+};
+
+/// Containers that are being made at once: an engine makes more of them no faster.
+const MAKERS: usize = 2;
+/// From a container's start until its agent is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What was taken is replaced this much later, so that the making does not run beside a short program.
+const REFILL_DELAY: Duration = Duration::from_millis(150);
+/// Kinds of sandboxes that are kept ready; the one that was not asked for longest makes room.
+const MAX_SHELVES: usize = 64;
+/// An engine starts no container in less; the program's own limit is installed before its start.
+const LEAST_MEMORY_BYTES: u64 = 64 << 20;
+const GVISOR_MEMORY_BYTES: u64 = 128 << 20;
+
+const BURY_ATTEMPTS: u32 = 8;
+const BURY_FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// How often the engine is searched for what is ours and unknown here.
+const TEND_INTERVAL: Duration = Duration::from_secs(60);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub(crate) struct Yard {
+    backend: Arc<dyn Backend>,
+    owner: Owner,
+    agent: PathBuf,
+    warm: usize,
+    makers: Semaphore,
+    /// The names of all containers that are made, ready, in use or being removed.
+    live: Mutex<HashSet<String>>,
+    shelves: Mutex<HashMap<Key, Shelf>>,
+    examined: Mutex<Option<Examined>>,
+    /// Done once per daemon, as soon as the engine answers.
+    swept: OnceCell<Swept>,
+    tasks: TaskTracker,
+    closed: CancellationToken,
+}
+
+/// What makes one ready sandbox as good as another; other limits are installed when it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    executor: String,
+    disk_bytes: u64,
+}
+
+struct Shelf {
+    limits: KernelLimits,
+    ready: VecDeque<Arc<Cell>>,
+    making: usize,
+    asked: Instant,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Yard {
+    pub(crate) fn new(backend: Arc<dyn Backend>, owner: Owner, agent: PathBuf, warm: usize) -> Arc<Self> {
+        Arc::new(Self {
+            backend,
+            owner,
+            agent,
+            warm,
+            makers: Semaphore::new(MAKERS),
+            live: Mutex::default(),
+            shelves: Mutex::default(),
+            examined: Mutex::default(),
+            swept: OnceCell::new(),
+            tasks: TaskTracker::new(),
+            closed: CancellationToken::new(),
+        })
+    }
+
+    /// Asks the engine anew what it is.
+    ///
+    /// # Errors
+    /// Why it can't be reached, in one sentence.
+    pub(crate) async fn examine(&self) -> std::result::Result<Examined, String> {
+        let examined = self.backend.examine().await?;
+        *lock(&self.examined) = Some(examined.clone());
+        Ok(examined)
+    }
+
+    /// How many stand ready.
+    pub(crate) fn ready(&self) -> usize {
+        lock(&self.shelves).values().map(|shelf| shelf.ready.len()).sum()
+    }
+
+    /// One that is ready, or one that is made now.
+    ///
+    /// # Errors
+    /// The engine's; nothing is left then.
+    pub(crate) async fn take(self: &Arc<Self>, executor: &str, limits: &KernelLimits) -> Result<Arc<Cell>> {
+        let key = Key { executor: executor.to_owned(), disk_bytes: limits.disk_bytes };
+        let (found, lost) = self.pick(&key, limits);
+        for cell in lost {
+            self.bury(cell);
+        }
+        let cell = match found {
+            Some(cell) => cell,
+            None => self.make(executor, limits).await?,
+        };
+        self.refill_later(key);
+        Ok(cell)
+    }
+
+    /// The first that is still good, and those that are not.
+    fn pick(&self, key: &Key, limits: &KernelLimits) -> (Option<Arc<Cell>>, Vec<Arc<Cell>>) {
+        let mut shelves = lock(&self.shelves);
+        let mut lost = Vec::new();
+        if !shelves.contains_key(key) && shelves.len() >= MAX_SHELVES {
+            let oldest = shelves.iter().min_by_key(|(_, shelf)| shelf.asked).map(|(key, _)| key.clone());
+            let oldest = oldest.and_then(|oldest| shelves.remove(&oldest));
+            lost.extend(oldest.into_iter().flat_map(|shelf| shelf.ready));
+        }
+        let shelf = shelves.entry(key.clone()).or_insert_with(|| Shelf {
+            limits: *limits,
+            ready: VecDeque::new(),
+            making: 0,
+            asked: Instant::now(),
+        });
+        shelf.asked = Instant::now();
+        while let Some(cell) = shelf.ready.pop_front() {
+            if cell.is_ready() {
+                return (Some(cell), lost);
+            }
+            lost.push(cell);
+        }
+        (None, lost)
+    }
+
+    fn refill_later(self: &Arc<Self>, key: Key) {
+        if self.warm == 0 || self.closed.is_cancelled() {
+            return;
+        }
+        let yard = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if yard.closed.run_until_cancelled(sleep(REFILL_DELAY)).await.is_some() {
+                yard.refill(&key).await;
+            }
+        });
+    }
+
+    /// Makes what is missing on a shelf, one after the other.
+    async fn refill(self: &Arc<Self>, key: &Key) {
+        while let Some(limits) = self.wanted(key) {
+            let made = self.closed.run_until_cancelled(self.make(&key.executor, &limits)).await;
+            let mut shelves = lock(&self.shelves);
+            let shelf = shelves.get_mut(key);
+            if let Some(shelf) = shelf {
+                shelf.making -= 1;
+            }
+            match made {
+                Some(Ok(cell)) => {
+                    drop(shelves);
+                    self.shelve(key, cell);
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(executor = key.executor, %error, "no sandbox could be made ahead");
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// The limits of one more for this shelf, counted as being made, or `None` when it has enough.
+    fn wanted(&self, key: &Key) -> Option<KernelLimits> {
+        let mut shelves = lock(&self.shelves);
+        let shelf = shelves.get_mut(key)?;
+        if self.closed.is_cancelled() || shelf.ready.len() + shelf.making >= self.warm {
+            return None;
+        }
+        shelf.making += 1;
+        Some(shelf.limits)
+    }
+
+    fn shelve(self: &Arc<Self>, key: &Key, cell: Arc<Cell>) {
+        let mut shelves = lock(&self.shelves);
+        match shelves.get_mut(key) {
+            Some(shelf) if shelf.ready.len() < self.warm && !self.closed.is_cancelled() => {
+                shelf.ready.push_back(cell);
+            }
+            _ => {
+                drop(shelves);
+                self.bury(cell);
+            }
+        }
+    }
+
+    /// Makes a container and waits until its agent is ready.
+    ///
+    /// # Errors
+    /// The engine's; nothing is left then.
+    pub(crate) async fn make(self: &Arc<Self>, executor: &str, limits: &KernelLimits) -> Result<Arc<Cell>> {
+        let (made, waiting) = oneshot::channel();
+        let (yard, executor, limits) = (Arc::clone(self), executor.to_owned(), *limits);
+        let key = Key { executor: executor.clone(), disk_bytes: limits.disk_bytes };
+        self.tasks.spawn(async move {
+            let cell = yard.make_now(&executor, &limits).await;
+            // Who asked may have given up meanwhile: the next one will be glad of it.
+            if let Err(Ok(cell)) = made.send(cell) {
+                yard.shelve(&key, cell);
+            }
+        });
+        waiting.await.unwrap_or_else(|_| Err(RuntimeError::sandbox("make a container", "it was given up")))
+    }
+
+    async fn make_now(self: &Arc<Self>, executor: &str, limits: &KernelLimits) -> Result<Arc<Cell>> {
+        if self.closed.is_cancelled() {
+            return Err(RuntimeError::unavailable("the runtime is shutting down"));
+        }
+        let _maker = self.makers.acquire().await.map_err(RuntimeError::unavailable)?;
+        self.sweep().await?;
+        let known = lock(&self.examined).clone();
+        let examined = match known {
+            Some(examined) => examined,
+            None => self.examine().await.map_err(RuntimeError::unavailable)?,
+        };
+        let least = if examined.gvisor { GVISOR_MEMORY_BYTES } else { LEAST_MEMORY_BYTES };
+        let limits = KernelLimits { memory_bytes: limits.memory_bytes.max(least), ..*limits };
+        let name = format!("sandboxd-{}", Uuid::now_v7().simple());
+        let spec = ContainerSpec {
+            name: name.clone(),
+            owner: self.owner.name.clone(),
+            executor: executor.to_owned(),
+            limits,
+            agent: self.agent.clone(),
+        };
+        lock(&self.live).insert(name.clone());
+        let container = match self.backend.create(&spec).await {
+            Ok(container) => container,
+            Err(error) => {
+                lock(&self.live).remove(&name);
+                return Err(error);
+            }
+        };
+        let line = Line::open(container.stdin, container.stdout);
+        let ready = timeout(READY_TIMEOUT, line.ready()).await;
+        let ready = ready
+            .unwrap_or_else(|_| Err(format!("its agent is not ready after {} s", READY_TIMEOUT.as_secs())));
+        let meter = Meter::of(Arc::clone(&container.handle), container.pid, examined.gvisor, &limits);
+        let cell =
+            Arc::new(Cell::new(name, container.handle, line, meter, examined.gvisor, limits.disk_bytes));
+        match ready {
+            Ok(()) => Ok(cell),
+            Err(reason) => {
+                self.bury(cell);
+                Err(RuntimeError::sandbox("make a container", reason))
+            }
+        }
+    }
+
+    /// Removes a container; idempotent.
+    ///
+    /// # Errors
+    /// The engine's; it stays known, so that it can be tried again.
+    pub(crate) async fn remove(&self, cell: &Cell) -> Result<()> {
+        cell.handle.remove().await?;
+        lock(&self.live).remove(&cell.name);
+        Ok(())
+    }
+
+    /// Removes a container in a task of its own, trying again for a while; after that it is no longer known here, so
+    /// that the next look at the engine finds it.
+    pub(crate) fn bury(self: &Arc<Self>, cell: Arc<Cell>) {
+        let yard = Arc::clone(self);
+        let Ok(tokio) = Tokio::try_current() else { return };
+        self.tasks.spawn_on(
+            async move {
+                let mut pause = BURY_FIRST_PAUSE;
+                for _ in 0..BURY_ATTEMPTS {
+                    let Err(error) = yard.remove(&cell).await else { return };
+                    tracing::warn!(sandbox = cell.name, %error, "a container was not removed");
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                lock(&yard.live).remove(&cell.name);
+            },
+            &tokio,
+        );
+    }
+
+    /// Removes what dead daemons left, once.
+    ///
+    /// # Errors
+    /// When the engine does not answer, or something would not go: the next call tries again.
+    pub(crate) async fn sweep(&self) -> Result<Swept> {
+        let sweep = || async {
+            let swept = self.remove_all(|owner, _| self.owner.is_dead(owner)).await?;
+            self.owner.forget_the_dead();
+            Ok(swept)
+        };
+        self.swept.get_or_try_init(sweep).await.copied()
+    }
+
+    async fn remove_all(&self, condemned: impl Fn(&str, &str) -> bool) -> Result<Swept> {
+        let mut swept = Swept::default();
+        let mut failure = None;
+        for leftover in self.backend.list().await? {
+            if !condemned(&leftover.owner, &leftover.sandbox) {
+                continue;
+            }
+            match leftover.handle.remove().await {
+                Ok(()) => swept.sandboxes += 1,
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(swept), Err)
+    }
+
+    /// Looks at the engine from time to time for containers of ours that got away: a call that was given up on may have
+    /// been done all the same. Ends with the yard.
+    pub(crate) fn tend(self: &Arc<Self>) {
+        let yard = Arc::clone(self);
+        self.tasks.spawn(async move {
+            while yard.closed.run_until_cancelled(sleep(TEND_INTERVAL)).await.is_some() {
+                let stray = |owner: &str, sandbox: &str| {
+                    owner == yard.owner.name && !lock(&yard.live).contains(sandbox)
+                };
+                match yard.remove_all(stray).await {
+                    Ok(Swept { sandboxes: 0, .. }) => {}
+                    Ok(Swept { sandboxes, .. }) => tracing::warn!(sandboxes, "removed what had got away"),
+                    Err(error) => tracing::debug!(%error, "could not look for what got away"),
+                }
+            }
+        });
+    }
+
+    /// Ends everything and removes all that is ours.
+    ///
+    /// # Errors
+    /// When something is left.
+    pub(crate) async fn close(self: &Arc<Self>) -> Result<()> {
+        self.closed.cancel();
+        let shelves = std::mem::take(&mut *lock(&self.shelves));
+        for cell in shelves.into_values().flat_map(|shelf| shelf.ready) {
+            self.bury(cell);
+        }
+        self.tasks.close();
+        // What is late is found by name below.
+        let _late = timeout(SHUTDOWN_TIMEOUT, self.tasks.wait()).await;
+        if self.swept.initialized() {
+            self.remove_all(|owner, _| owner == self.owner.name).await?;
+        }
+        self.owner.resign().map_err(|error| RuntimeError::sandbox("remove the owner's file", error))
+    }
+}
