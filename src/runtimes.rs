@@ -30,7 +30,7 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig) -> Result<Arc<dyn 
             };
             Ok(NativeRuntime::start(&runtime.name, native)?)
         }
-        RuntimeKind::Absent(kind) => Ok(Arc::new(Absent { name: runtime.name.clone(), kind })),
+        kind => Ok(Arc::new(Absent { name: runtime.name.clone(), kind: kind.name() })),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::engine::LimitPolicy;
 pub struct Config {
     /// The file that was read, if one was.
     pub file: Option<PathBuf>,
-    /// Where the daemon keeps what outlives it: prepared toolchains.
+    /// Where the daemon keeps what outlives it: prepared toolchains, its names for containers.
     pub state_dir: PathBuf,
     pub server: Server,
     pub execution: Execution,
@@ -103,11 +103,12 @@ pub struct RuntimeConfig {
     pub kind: RuntimeKind,
 }
 
-/// One variant for each kind that is built in, and one for those that the configuration knows and this version lacks.
+/// One variant for each kind.
 #[derive(Debug, Clone)]
 pub enum RuntimeKind {
     Native(NativeSettings),
-    Absent(&'static str),
+    Docker(DockerSettings),
+    Containerd(ContainerdSettings),
 }
 
 impl RuntimeKind {
@@ -115,7 +116,8 @@ impl RuntimeKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Native(_) => "native",
-            Self::Absent(kind) => kind,
+            Self::Docker(_) => "docker",
+            Self::Containerd(_) => "containerd",
         }
     }
 }
@@ -127,6 +129,34 @@ pub struct NativeSettings {
     pub uid_base: u32,
     /// Sandboxes that can exist at once.
     pub lanes: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct DockerSettings {
+    pub pool: PoolSettings,
+    /// `unix://` and a path, or `tcp://`, a host and a port.
+    pub host: String,
+    /// As it is registered with the engine.
+    pub oci_runtime: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct ContainerdSettings {
+    pub pool: PoolSettings,
+    /// The path of its socket.
+    pub address: PathBuf,
+    pub namespace: String,
+    /// `runc`, `runsc`, the path of a binary like them, or the name of a shim.
+    pub oci_runtime: String,
+    pub snapshotter: String,
+}
+
+/// What runtimes that keep containers have in common.
+#[derive(Debug, Clone)]
+pub struct PoolSettings {
+    /// Sandboxes kept ready for each executor.
+    pub warm: usize,
+    pub allow_missing: Vec<KernelLimit>,
 }
 
 /// What built-in defaults depend on. A value, so that tests need no environment of their own.

@@ -9,9 +9,20 @@ use toml::{Table, Value};
 
 use super::check::{Check, Number};
 use super::shape::{ContainerdShape, DockerShape, NativeShape};
-use super::{NativeSettings, RuntimeConfig, RuntimeKind};
+use super::{ContainerdSettings, DockerSettings, NativeSettings, PoolSettings, RuntimeConfig, RuntimeKind};
 
 const MAX_NAME_BYTES: usize = 32;
+
+const KINDS: [&str; 3] = ["native", "docker", "containerd"];
+
+/// Sandboxes kept ready for each executor: each is a container that waits.
+const WARM: Number = Number { default: 2, min: 0, max: 64, unit: "sandboxes for each executor" };
+
+const DOCKER_HOST: &str = "unix:///var/run/docker.sock";
+const CONTAINERD_ADDRESS: &str = "/run/containerd/containerd.sock";
+const CONTAINERD_NAMESPACE: &str = "sandboxd";
+const SNAPSHOTTER: &str = "overlayfs";
+const OCI_RUNTIME: &str = "runc";
 
 /// The runtime of a configuration that names none.
 pub(super) fn built_in(name: &str, max_concurrent: usize) -> RuntimeConfig {
@@ -46,7 +57,7 @@ fn refuse_shared_users(check: &mut Check<'_>, runtimes: &[Option<RuntimeConfig>]
         .flatten()
         .filter_map(|RuntimeConfig { name, kind }| match kind {
             RuntimeKind::Native(native) => Some((name, native.uid_base..native.uid_base + 2 * native.lanes)),
-            RuntimeKind::Absent(_) => None,
+            RuntimeKind::Docker(_) | RuntimeKind::Containerd(_) => None,
         })
         .collect();
     for (index, (name, range)) in ranges.iter().enumerate() {
@@ -76,34 +87,32 @@ fn runtime(
     let kind_path = format!("{prefix}.kind");
     // A table that is called like its kind needs no other word for it, which spares a variable in the environment.
     let kind = match table.get("kind") {
-        None if name == "native" => Some(name.clone()),
+        None if KINDS.contains(&name.as_str()) => Some(name.clone()),
         kind => kind.and_then(Value::as_str).map(str::to_owned),
     };
-    match kind.as_deref() {
+    let kind = match kind.as_deref() {
         Some("native") => {
             let written: NativeShape = check.layers.read(table, &prefix);
-            let settings = native(check, &prefix, written, max_concurrent);
-            Some(RuntimeConfig { name, kind: RuntimeKind::Native(settings) })
+            RuntimeKind::Native(native(check, &prefix, written, max_concurrent))
         }
-        // Known and read, so that mistakes in them are told, but not built in: see `crate::runtimes`.
         Some("docker") => {
-            check.layers.read::<DockerShape>(table, &prefix);
-            Some(RuntimeConfig { name, kind: RuntimeKind::Absent("docker") })
+            let written: DockerShape = check.layers.read(table, &prefix);
+            RuntimeKind::Docker(docker(check, &prefix, written))
         }
         Some("containerd") => {
-            check.layers.read::<ContainerdShape>(table, &prefix);
-            Some(RuntimeConfig { name, kind: RuntimeKind::Absent("containerd") })
+            let written: ContainerdShape = check.layers.read(table, &prefix);
+            RuntimeKind::Containerd(containerd(check, &prefix, written))
         }
         Some(other) => {
-            let message = format!("{other:?} is no kind: native, docker, containerd");
-            check.layers.complain(&kind_path, &message);
-            None
+            check.layers.complain(&kind_path, &format!("{other:?} is no kind: {}", KINDS.join(", ")));
+            return None;
         }
         None => {
             check.layers.complain(&kind_path, "must be one of \"native\", \"docker\", \"containerd\"");
-            None
+            return None;
         }
-    }
+    };
+    Some(RuntimeConfig { name, kind })
 }
 
 fn native(
@@ -137,6 +146,71 @@ fn native(
             lanes => lanes,
         },
     }
+}
+
+fn docker(check: &mut Check<'_>, prefix: &str, written: DockerShape) -> DockerSettings {
+    let host = written.host.unwrap_or_else(|| DOCKER_HOST.to_owned());
+    let is_address = match host.split_once("://") {
+        Some(("unix", path)) => path.starts_with('/'),
+        Some(("tcp", address)) => address.rsplit_once(':').is_some_and(|(name, port)| {
+            !name.is_empty() && !name.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
+        }),
+        _ => false,
+    };
+    if !is_address {
+        let message = format!("{host:?} is neither unix:///a/path nor tcp://host:port");
+        check.layers.complain(&format!("{prefix}.host"), &message);
+    }
+    DockerSettings {
+        oci_runtime: word(check, &format!("{prefix}.oci_runtime"), written.oci_runtime, OCI_RUNTIME),
+        pool: pool(check, prefix, written.warm, written.allow_missing),
+        host,
+    }
+}
+
+fn containerd(check: &mut Check<'_>, prefix: &str, written: ContainerdShape) -> ContainerdSettings {
+    let address = written.address.unwrap_or_else(|| CONTAINERD_ADDRESS.to_owned());
+    let oci_runtime = match written.oci_runtime {
+        Some(path) if path.starts_with('/') => path,
+        oci_runtime => word(check, &format!("{prefix}.oci_runtime"), oci_runtime, OCI_RUNTIME),
+    };
+    ContainerdSettings {
+        address: check.absolute(&format!("{prefix}.address"), address),
+        namespace: word(check, &format!("{prefix}.namespace"), written.namespace, CONTAINERD_NAMESPACE),
+        oci_runtime,
+        snapshotter: word(check, &format!("{prefix}.snapshotter"), written.snapshotter, SNAPSHOTTER),
+        pool: pool(check, prefix, written.warm, written.allow_missing),
+    }
+}
+
+fn pool(
+    check: &mut Check<'_>,
+    prefix: &str,
+    warm: Option<i64>,
+    missing: Option<Vec<String>>,
+) -> PoolSettings {
+    let warm = check.number(&format!("{prefix}.warm"), warm, &WARM);
+    PoolSettings {
+        warm: usize::try_from(warm).unwrap_or(usize::MAX),
+        allow_missing: allow_missing(check, &format!("{prefix}.allow_missing"), missing),
+    }
+}
+
+/// A name of something of an engine's.
+fn word(check: &mut Check<'_>, path: &str, written: Option<String>, default: &str) -> String {
+    const MAX_BYTES: usize = 76;
+    let word = written.unwrap_or_else(|| default.to_owned());
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let good = word.len() <= MAX_BYTES
+        && word.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && word.bytes().all(inner);
+    if !good {
+        let message = format!(
+            "{word:?} is no name: a letter or digit, then letters, digits, '.', '_' and '-', {MAX_BYTES} at most"
+        );
+        check.layers.complain(path, &message);
+    }
+    word
 }
 
 /// One for each execution and one that is being destroyed behind its answer.

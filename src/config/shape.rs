@@ -115,6 +115,8 @@ pub(super) struct NativeShape {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct DockerShape {
     pub(super) kind: Option<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) allow_missing: Option<Vec<String>>,
     pub(super) host: Option<String>,
     pub(super) oci_runtime: Option<String>,
     pub(super) warm: Option<i64>,
@@ -126,9 +128,12 @@ pub(super) struct DockerShape {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ContainerdShape {
     pub(super) kind: Option<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) allow_missing: Option<Vec<String>>,
     pub(super) address: Option<String>,
     pub(super) namespace: Option<String>,
     pub(super) oci_runtime: Option<String>,
+    pub(super) snapshotter: Option<String>,
     pub(super) warm: Option<i64>,
 }
 

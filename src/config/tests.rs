@@ -263,8 +263,13 @@ uid_base = 1900000002
 [runtimes.c]
 kind = "docker"
 warm = "two"
+host = "http://example"
 [runtimes.d]
 kind = "containerd"
+address = "socket"
+namespace = "a/b"
+oci_runtime = "/usr/bin/runsc"
+warm = 65
 [runtimes.e]
 kind = "chroot"
 [runtimes.f]
@@ -284,12 +289,27 @@ kind = "native"
             "config.toml: runtimes.a.allow_missing: \"swap\" is no limit: memory, processes, cpu, open_files, \
              file_size, disk, stack",
             "config.toml: runtimes.c.warm: is not allowed: string \"two\", expected an integer",
+            "config.toml: runtimes.c.host: \"http://example\" is neither unix:///a/path nor tcp://host:port",
+            "config.toml: runtimes.d.address: \"socket\" is no absolute path",
+            "config.toml: runtimes.d.namespace: \"a/b\" is no name: a letter or digit, then letters, digits, '.', '_' \
+             and '-', 76 at most",
+            "config.toml: runtimes.d.warm: 65 is out of range: 0 to 64 (sandboxes for each executor)",
             "config.toml: runtimes.e.kind: \"chroot\" is no kind: native, docker, containerd",
             "config.toml: runtimes.f.kind: must be one of \"native\", \"docker\", \"containerd\"",
             "config.toml: runtimes.b.uid_base: users 1900000002 to 1900000017 are those of runtimes.a too",
         ]
     );
     assert_eq!(violations("[runtimes]", &[])[0], "config.toml: runtimes: has no runtime in it");
+}
+
+#[test]
+fn a_table_that_is_called_like_its_kind_needs_no_other_word() {
+    let config = believed("[runtimes.docker]\nhost = \"tcp://[::1]:2375\"\n[runtimes.native]\n", &[]);
+    let RuntimeKind::Docker(docker) = &config.runtimes[0].kind else { panic!("{config:#?}") };
+    assert_eq!(
+        (docker.host.as_str(), docker.oci_runtime.as_str(), docker.pool.warm),
+        ("tcp://[::1]:2375", "runc", 2)
+    );
 }
 
 #[test]
