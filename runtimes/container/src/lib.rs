@@ -18,6 +18,8 @@ mod owner;
 mod runtime;
 mod sandbox;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod yard;
 
 pub use backend::{Backend, Container, ContainerSpec, Examined, Handle, Leftover, Witness};

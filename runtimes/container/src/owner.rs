@@ -26,10 +26,12 @@ impl Owner {
     pub(crate) fn claim(folder: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let name = Uuid::now_v7().simple().to_string();
-        let path = folder.join(&name);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        // It gets its name once it is locked: a name without a lock is a dead one's.
+        let unnamed = folder.join(format!("new-{name}"));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| io::Error::from_raw_os_error(errno as i32))?;
+        fs::rename(&unnamed, folder.join(&name))?;
         Ok(Self { name, folder: folder.to_owned(), _lock: lock })
     }
 
@@ -74,8 +76,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ours = Owner::claim(folder.path()).unwrap();
         let living = Owner::claim(folder.path()).unwrap();
-        let dead = Owner::claim(folder.path()).unwrap();
-        let dead = dead.name.clone();
+        let dead = Owner::claim(folder.path()).unwrap().name;
         assert!(ours.is_dead(&dead));
         assert!(!ours.is_dead(&living.name) && !ours.is_dead(&ours.name));
         assert!(!ours.is_dead(&Uuid::now_v7().simple().to_string()));

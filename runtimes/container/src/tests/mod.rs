@@ -1,0 +1,60 @@
+//! The container side of a sandbox on an engine that is made up: what is kept ready, what is removed and when, and what
+//! an agent's silence means. The real engines have tests of their own.
+
+mod engine;
+mod lines;
+mod yards;
+
+use std::{sync::Arc, time::Duration};
+
+use sandboxd_contract::{Command, KernelLimits};
+
+use crate::{agent_binary, owner::Owner, yard::Yard};
+use engine::FakeEngine;
+
+const LIMITS: KernelLimits = KernelLimits {
+    memory_bytes: 1 << 20,
+    tasks: 4,
+    cpu_millis: None,
+    open_files: 16,
+    file_size_bytes: 1 << 20,
+    disk_bytes: 1 << 20,
+    stack_bytes: 1 << 20,
+};
+
+struct Place {
+    engine: Arc<FakeEngine>,
+    yard: Arc<Yard>,
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(warm: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Arc::new(FakeEngine::default());
+        let yard = Self::another(&folder, &engine, warm);
+        Self { engine, yard, folder }
+    }
+
+    /// Another daemon on the same engine, with the same state folder.
+    fn another(folder: &tempfile::TempDir, engine: &Arc<FakeEngine>, warm: usize) -> Arc<Yard> {
+        let owner = Owner::claim(&folder.path().join("owners")).unwrap();
+        let agent = agent_binary::install(&folder.path().join("agent")).unwrap();
+        Yard::new(Arc::clone(engine) as Arc<dyn crate::Backend>, owner, agent, warm)
+    }
+}
+
+fn command(argv: &[&str]) -> Command {
+    Command { argv: argv.iter().map(|word| (*word).to_owned()).collect(), env: Vec::new() }
+}
+
+/// Waits in virtual time for what tasks of their own bring about.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..20_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}

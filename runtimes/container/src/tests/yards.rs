@@ -1,0 +1,115 @@
+//! What is kept ready, what is removed, and what is left alone.
+
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+use sandboxd_contract::{KernelLimits, RuntimeError};
+
+use super::{LIMITS, Place, eventually};
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_is_kept_ready() {
+    let place = Place::new(2);
+    let first = place.yard.take("python", &LIMITS).await.unwrap();
+    eventually("two are ready", || place.yard.ready() == 2).await;
+    assert_eq!(place.engine.made(), 3);
+    let second = place.yard.take("python", &KernelLimits { memory_bytes: 5, ..LIMITS }).await.unwrap();
+    assert_ne!(first.name, second.name);
+    assert_eq!(place.engine.made(), 3, "one that was ready served");
+    eventually("two are ready again", || place.yard.ready() == 2).await;
+    place.yard.close().await.unwrap();
+    assert_eq!(place.engine.names(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_has_died_on_the_shelf_serves_nobody() {
+    let place = Place::new(1);
+    let first = place.yard.take("python", &LIMITS).await.unwrap();
+    eventually("one is ready", || place.yard.ready() == 1).await;
+    let dead = place.engine.names().into_iter().find(|name| *name != first.name).unwrap();
+    place.engine.die(&dead, false);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let second = place.yard.take("python", &LIMITS).await.unwrap();
+    assert!(second.is_ready() && second.name != dead);
+    eventually("the dead one is removed", || !place.engine.names().contains(&dead)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_leaves_one_for_the_next() {
+    let place = Place::new(1);
+    *place.engine.slow.lock().unwrap() = Duration::from_secs(3);
+    let gave_up =
+        tokio::time::timeout(Duration::from_secs(1), place.yard.take("python", &LIMITS)).await.is_err();
+    assert!(gave_up);
+    eventually("it is ready", || place.yard.ready() == 1).await;
+    assert_eq!(place.engine.made(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_down_is_unavailable_and_comes_back() {
+    let place = Place::new(1);
+    place.engine.down.store(true, SeqCst);
+    let failed = place.yard.take("python", &LIMITS).await.map(|cell| cell.name.clone());
+    assert!(matches!(failed, Err(RuntimeError::Unavailable { .. })), "{failed:?}");
+    place.engine.down.store(false, SeqCst);
+    assert!(place.yard.take("python", &LIMITS).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_of_another_version_is_refused_and_its_container_removed() {
+    let place = Place::new(0);
+    *place.engine.version.lock().unwrap() = Some(99);
+    let failed = place.yard.take("python", &LIMITS).await.map(|cell| cell.name.clone());
+    assert!(failed.unwrap_err().to_string().contains("version 99"));
+    eventually("it is removed", || place.engine.names().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_dead_are_swept_and_the_living_and_strangers_are_not() {
+    let place = Place::new(0);
+    let living = Place::another(&place.folder, &place.engine, 0);
+    let alive = living.take("python", &LIMITS).await.unwrap();
+    let dead = Place::another(&place.folder, &place.engine, 0);
+    dead.take("python", &LIMITS).await.unwrap();
+    drop(dead);
+    place.engine.leave("a-stranger", "018f0000000070008000000000000000");
+    assert_eq!(place.yard.sweep().await.unwrap().sandboxes, 1);
+    let mut expected = vec!["a-stranger".to_owned(), alive.name.clone()];
+    expected.sort();
+    assert_eq!(place.engine.names(), expected);
+    assert_eq!(std::fs::read_dir(place.folder.path().join("owners")).unwrap().count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_could_not_be_done_is_done_before_the_first_sandbox() {
+    let place = Place::new(0);
+    let dead = Place::another(&place.folder, &place.engine, 0);
+    let left = dead.take("python", &LIMITS).await.unwrap().name.clone();
+    drop(dead);
+    place.engine.down.store(true, SeqCst);
+    assert!(place.yard.sweep().await.is_err());
+    place.engine.down.store(false, SeqCst);
+    place.yard.take("python", &LIMITS).await.unwrap();
+    assert!(!place.engine.names().contains(&left));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_got_away_is_found_again() {
+    let place = Place::new(0);
+    let used = place.yard.take("python", &LIMITS).await.unwrap();
+    place.yard.tend();
+    let owner = place.engine.containers.lock().unwrap()[&used.name].owner.clone();
+    place.engine.leave("sandboxd-stray", &owner);
+    eventually("the stray is removed", || place.engine.names() == [used.name.clone()]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn removing_is_tried_again() {
+    let place = Place::new(0);
+    let cell = place.yard.take("python", &LIMITS).await.unwrap();
+    place.engine.down.store(true, SeqCst);
+    place.yard.bury(cell);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(place.engine.names().len(), 1);
+    place.engine.down.store(false, SeqCst);
+    eventually("it is removed", || place.engine.names().is_empty()).await;
+}
