@@ -12,6 +12,15 @@ use crate::{
     telemetry::Metrics,
 };
 
+/// What the house is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// A daemon: what is often asked for is kept ready.
+    Long,
+    /// One thing is done, and nothing made ahead.
+    Short,
+}
+
 pub(crate) struct House {
     pub(crate) engine: Arc<Engine>,
     runtimes: Vec<Arc<dyn Runtime>>,
@@ -27,13 +36,13 @@ impl House {
     ///
     /// # Errors
     /// When a runtime can't even begin. One that turns out to be unavailable is told by its probe.
-    pub(crate) async fn build(config: &Config, catalog: Catalog) -> Result<Self, HouseError> {
+    pub(crate) async fn build(config: &Config, catalog: Catalog, stay: Stay) -> Result<Self, HouseError> {
         let metrics = Metrics::new().map_err(|error| HouseError(format!("make the metrics: {error}")))?;
         let mut runtimes = Vec::new();
         for configured in &config.runtimes {
             let failed =
                 |error: &dyn std::fmt::Display| HouseError(format!("runtime {}: {error}", configured.name));
-            let runtime = runtimes::start(config, configured).map_err(|error| failed(&error))?;
+            let runtime = runtimes::start(config, configured, stay).map_err(|error| failed(&error))?;
             match runtime.sweep().await {
                 Ok(swept) if swept.sandboxes > 0 || swept.processes > 0 => {
                     let (sandboxes, processes) = (swept.sandboxes, swept.processes);
@@ -49,7 +58,7 @@ impl House {
             }
             runtimes.push(runtime);
         }
-        let engine = Engine::new(engine_config(config), catalog, runtimes.clone(), Arc::new(metrics));
+        let engine = Engine::new(engine_config(config, stay), catalog, runtimes.clone(), Arc::new(metrics));
         Ok(Self { engine, runtimes })
     }
 
@@ -86,7 +95,7 @@ impl House {
 }
 
 /// The engine's part of the configuration.
-fn engine_config(config: &Config) -> EngineConfig {
+fn engine_config(config: &Config, stay: Stay) -> EngineConfig {
     let kind =
         |runtime: &crate::config::RuntimeConfig| (runtime.name.clone(), runtime.kind.name().to_owned());
     EngineConfig {
@@ -97,6 +106,8 @@ fn engine_config(config: &Config) -> EngineConfig {
         run: config.run_limits,
         compile: config.compile_limits,
         cpu_millis: config.execution.cpu_millis,
+        without_prestart: config.without_prestart.clone(),
+        keep_ready: stay == Stay::Long,
         runtime_kinds: config.runtimes.iter().map(kind).collect(),
     }
 }

@@ -8,13 +8,16 @@ use sandboxd_contract::{
 };
 use sandboxd_native::{NativeConfig, NativeRuntime};
 
-use crate::config::{Config, RuntimeConfig, RuntimeKind};
+use crate::{
+    config::{Config, RuntimeConfig, RuntimeKind},
+    house::Stay,
+};
 
 /// Starts a configured runtime; it makes no sandbox before it is asked to.
 ///
 /// # Errors
 /// When the system refuses even to begin. What the host lacks is told by the runtime's probe.
-pub(crate) fn start(config: &Config, runtime: &RuntimeConfig) -> Result<Arc<dyn Runtime>> {
+pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Result<Arc<dyn Runtime>> {
     match &runtime.kind {
         RuntimeKind::Native(native) => {
             let native = NativeConfig {

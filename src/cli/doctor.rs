@@ -9,7 +9,7 @@ use crate::{
     cli::{Exit, Failure, block_on, catalog, languages},
     config::{Config, ListenAddress},
     engine::{Installation, RuntimeStatus},
-    house::House,
+    house::{House, Stay},
     http::listeners::{self, Obstacle},
 };
 
@@ -58,7 +58,9 @@ impl Finding {
 pub(super) fn run(config: &Config, args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let catalog = catalog(config)?;
     let findings = block_on(async {
-        let house = House::build(config, catalog).await.map_err(|error| Failure::new(Exit::System, error))?;
+        let house = House::build(config, catalog, Stay::Short)
+            .await
+            .map_err(|error| Failure::new(Exit::System, error))?;
         let findings = examine(config, &house).await;
         house.close().await;
         Ok(findings)
@@ -87,12 +89,15 @@ async fn examine(config: &Config, house: &House) -> Vec<Finding> {
     for address in &config.server.listen {
         findings.push(listening(address).await);
     }
-    let default = &config.execution.default_runtime;
-    if let Err(error) = house.engine.discover(default).await {
-        findings.push(Finding::new(format!("runtime {default}"), State::Missing, error.to_string()));
+    let mut troubles = Vec::new();
+    for name in config.runtimes_by_need() {
+        if let Err(error) = house.engine.discover(&name).await {
+            troubles.push((name, error.to_string()));
+        }
     }
     for runtime in house.engine.runtimes() {
-        findings.extend(of_runtime(&runtime));
+        let trouble = troubles.iter().find(|(name, _)| *name == runtime.name).map(|(_, error)| error);
+        findings.extend(of_runtime(&runtime, trouble));
     }
     for language in house.engine.languages() {
         let what = format!("language {}", language.executor.id);
@@ -132,7 +137,7 @@ async fn listening(address: &ListenAddress) -> Finding {
     }
 }
 
-fn of_runtime(runtime: &RuntimeStatus) -> Vec<Finding> {
+fn of_runtime(runtime: &RuntimeStatus, trouble: Option<&String>) -> Vec<Finding> {
     let what = format!("runtime {}", runtime.name);
     let Some(probe) = &runtime.probe else {
         return vec![Finding::new(what, State::Degraded, "not looked at")];
@@ -140,7 +145,10 @@ fn of_runtime(runtime: &RuntimeStatus) -> Vec<Finding> {
     // Only the default runtime is one that programs can't do without.
     let bad = if runtime.default { State::Missing } else { State::Degraded };
     let mut findings = vec![match &probe.available {
-        Ok(()) => Finding::new(what.clone(), State::Ok, "makes sandboxes"),
+        Ok(()) => match trouble {
+            Some(trouble) => Finding::new(what.clone(), bad, trouble.clone()),
+            None => Finding::new(what.clone(), State::Ok, "makes sandboxes"),
+        },
         Err(reason) => Finding::new(what.clone(), bad, reason.clone()),
     }];
     for (name, value) in &probe.details {

@@ -6,7 +6,7 @@ use crate::{
     cli::{Exit, Failure, block_on, catalog},
     config::Config,
     engine::{Installation, LanguageStatus},
-    house::House,
+    house::{House, Stay},
 };
 
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,9 @@ pub(super) fn run(config: &Config, args: &LanguagesArgs) -> Result<ExitCode, Fai
         return Ok(ExitCode::SUCCESS);
     }
     let languages = block_on(async {
-        let house = House::build(config, catalog).await.map_err(|error| Failure::new(Exit::System, error))?;
+        let house = House::build(config, catalog, Stay::Short)
+            .await
+            .map_err(|error| Failure::new(Exit::System, error))?;
         let discovered = house.engine.discover(&config.execution.default_runtime).await;
         let languages = house.engine.languages();
         house.close().await;

@@ -111,8 +111,16 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 
 /// The languages, from the embedded manifests and the configured folders.
 fn catalog(config: &Config) -> Result<crate::executors::Catalog, Failure> {
-    crate::executors::Catalog::load(&config.executor_dirs).map_err(|errors| Failure {
+    let catalog = crate::executors::Catalog::load(&config.executor_dirs).map_err(|errors| Failure {
         exit: Exit::Configuration,
         lines: errors.iter().map(ToString::to_string).collect(),
-    })
+    })?;
+    let known: Vec<_> = catalog.iter().map(|executor| executor.id.clone()).collect();
+    let strangers = config.without_prestart.iter().filter(|id| !known.contains(id));
+    let lines: Vec<_> = strangers
+        .map(|id| {
+            format!("executors.without_prestart: {id:?} is no language; there are {}", known.join(", "))
+        })
+        .collect();
+    if lines.is_empty() { Ok(catalog) } else { Err(Failure { exit: Exit::Configuration, lines }) }
 }

@@ -18,7 +18,7 @@ use crate::{
         Event, ExecuteError, LimitName, LimitRequest, PlanError, Report, Source, Stream, Submission,
         SubmittedFile, Verdict,
     },
-    house::House,
+    house::{House, Stay},
 };
 
 /// Chunks of output between the engine and the terminal.
@@ -77,8 +77,9 @@ pub(super) fn run(config: &Config, args: &RunArgs) -> Result<ExitCode, Failure> 
     };
     let submission = submission(args, language, config.server.max_body_bytes)?;
     block_on(async {
-        let house =
-            House::build(&config, catalog).await.map_err(|error| Failure::new(Exit::System, error))?;
+        let house = House::build(&config, catalog, Stay::Short)
+            .await
+            .map_err(|error| Failure::new(Exit::System, error))?;
         let answer = execute(&house, submission).await;
         house.close().await;
         let report = answer?;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::{Exit, Failure, catalog},
     config::Config,
-    house::House,
+    house::{House, Stay},
     http::{self, listeners::Listeners},
 };
 
@@ -33,7 +33,9 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
         let listeners = Listeners::bind(&config.server.listen, config.server.socket_mode)
             .await
             .map_err(|error| Failure::new(Exit::System, error))?;
-        let house = House::build(config, catalog).await.map_err(|error| Failure::new(Exit::System, error))?;
+        let house = House::build(config, catalog, Stay::Long)
+            .await
+            .map_err(|error| Failure::new(Exit::System, error))?;
         let refusals = house.refusals(config).await;
         if !refusals.is_empty() {
             house.close().await;
@@ -53,10 +55,12 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
 async fn serve(config: &Config, listeners: Listeners, router: Router, house: &House, stop: &mut Stop) {
     let engine = Arc::clone(&house.engine);
     let discovering = tokio::spawn({
-        let (engine, default) = (Arc::clone(&engine), config.execution.default_runtime.clone());
+        let (engine, runtimes) = (Arc::clone(&engine), config.runtimes_by_need());
         async move {
-            if let Err(error) = engine.discover(&default).await {
-                tracing::warn!(runtime = default, %error, "could not look for languages");
+            for runtime in runtimes {
+                if let Err(error) = engine.discover(&runtime).await {
+                    tracing::warn!(runtime, %error, "could not look for languages");
+                }
             }
         }
     });

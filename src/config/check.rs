@@ -34,6 +34,7 @@ pub(super) fn config(layers: Layers, surroundings: &Surroundings) -> Result<Conf
         execution: check.execution(written.execution, max_concurrent, &runtimes),
         run_limits: check.policy("limits", &written.limits, LimitPolicy::RUN),
         compile_limits: check.policy("compile_limits", &written.compile_limits, LimitPolicy::COMPILE),
+        without_prestart: written.executors.without_prestart.clone().unwrap_or_default(),
         prepare_toolchains: written.executors.prepare.unwrap_or(true),
         executor_dirs: check.executor_dirs(written.executors),
         log: check.log(written.log),

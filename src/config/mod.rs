@@ -34,11 +34,22 @@ pub struct Config {
     pub compile_limits: LimitPolicy,
     /// Folders of executors besides the built-in ones.
     pub executor_dirs: Vec<PathBuf>,
+    /// Executors whose interpreters are not started before a program is there.
+    pub without_prestart: Vec<String>,
     /// Whether the daemon warms toolchains up when it starts.
     pub prepare_toolchains: bool,
     pub log: Log,
     /// At least one, each name once, sorted by name.
     pub runtimes: Vec<RuntimeConfig>,
+}
+
+impl Config {
+    /// The names of all runtimes, the default one first.
+    pub fn runtimes_by_need(&self) -> Vec<String> {
+        let default = &self.execution.default_runtime;
+        let others = self.runtimes.iter().map(|runtime| &runtime.name).filter(|name| *name != default);
+        std::iter::once(default).chain(others).cloned().collect()
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -86,6 +86,8 @@ pub(super) struct ExecutorsShape {
     #[serde(deserialize_with = "one_or_many")]
     pub(super) dirs: Option<Vec<String>>,
     pub(super) prepare: Option<bool>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) without_prestart: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -20,6 +20,10 @@ pub struct EngineConfig {
     pub compile: LimitPolicy,
     /// CPU bandwidth of one sandbox, in thousandths of a CPU; `None` leaves it open.
     pub cpu_millis: Option<u32>,
+    /// Executors whose interpreters are not started ahead.
+    pub without_prestart: Vec<String>,
+    /// Whether what is most often asked for is made ready as soon as it is known to be installed.
+    pub keep_ready: bool,
     /// The kind (`native`, `docker`, `containerd`) of each runtime by its name, for `GET /api/runtimes`.
     pub runtime_kinds: BTreeMap<String, String>,
 }

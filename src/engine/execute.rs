@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandboxd_contract::{CollectRequest, Collected, File, Omitted, RuntimeError, SandboxSpec};
+use sandboxd_contract::{CollectRequest, Collected, Demand, File, Omitted, RuntimeError, SandboxSpec};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -190,7 +190,12 @@ impl Execution {
     async fn phase(&mut self, job: Job<'_>) -> Result<Ended, Failure> {
         let Job { subject, phase, files, stdin, consumer, request, only_if_ok } = job;
         let launching = Instant::now();
-        let spec = SandboxSpec { executor: self.plan.executor.id.clone(), limits: phase.kernel };
+        let spec = SandboxSpec {
+            executor: self.plan.executor.id.clone(),
+            limits: phase.kernel,
+            prestart: phase.prestart.clone(),
+            demand: Demand::Recurring,
+        };
         let launch = self.engine.custody.launch(&self.plan.runtime, &spec, Purpose::Execution);
         let mut lease = self.unless_canceled(launch).await??;
         self.within(PUT_TIMEOUT, "put", lease.sandbox.put(files)).await?;

@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::admission::Admission;
-use self::custody::Custody;
+use self::custody::{Custody, Purpose};
 use self::discovery::{Discovery, Finding};
 use self::execute::Execution;
 use self::plan::Ground;
@@ -122,7 +122,31 @@ impl Engine {
     /// # Errors
     /// [`ExecuteError::RuntimeUnavailable`]; [`ExecuteError::Internal`] when no runtime has this name.
     pub async fn discover(&self, runtime: &str) -> Result<(), ExecuteError> {
-        self.discovery.refresh(runtime).await
+        self.discovery.refresh(runtime).await?;
+        if self.config.keep_ready {
+            self.ask_ahead(runtime).await;
+        }
+        Ok(())
+    }
+
+    /// Lets a runtime see what it will be asked for, by asking for one of each and giving it back unused. Whatever
+    /// fails here is met again by a request, which is told so.
+    async fn ask_ahead(&self, runtime: &str) {
+        let Some(place) = self.discovery.runtimes().find(|place| place.name() == runtime) else { return };
+        let (_, findings) = self.discovery.known(runtime);
+        for executor in self.catalog.iter() {
+            let finding = findings.as_ref().and_then(|findings| findings.get(&executor.id));
+            if !matches!(finding, Some(Finding::Installed { .. })) {
+                continue;
+            }
+            for spec in plan::usual_specs(executor, &self.config) {
+                let launch = self.custody.launch(place, &spec, Purpose::Probe);
+                if let Some(Err(error)) = self.stop.run_until_cancelled(launch).await {
+                    tracing::debug!(runtime, executor = executor.id, %error, "no sandbox could be made ahead");
+                    break;
+                }
+            }
+        }
     }
 
     /// Checks a submission against the catalog, the limits and what is installed.

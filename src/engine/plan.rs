@@ -13,7 +13,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sandboxd_contract::{Command, File, FilePath, Glob, KernelLimits, Runtime};
+use sandboxd_contract::{
+    Command, Demand, File, FilePath, Glob, KernelLimits, Prestart, Runtime, SandboxSpec,
+};
 use uuid::Uuid;
 
 use self::choose::Choice;
@@ -46,6 +48,8 @@ pub(super) struct PhasePlan {
     pub command: Command,
     pub limits: Limits,
     pub kernel: KernelLimits,
+    /// The interpreter that may stand ready for exactly this.
+    pub prestart: Option<Arc<Prestart>>,
     /// When it can't be started, that may well lie with the submission: see [`own_risk`].
     pub own_risk: bool,
 }
@@ -203,14 +207,49 @@ fn phases(
         command,
         limits,
         kernel: kernel_limits(&limits, config.cpu_millis),
+        prestart: None,
     };
     let compile_default = executor.default_limits(Phase::Compile, &config.compile);
     let run_default = executor.default_limits(Phase::Run, &config.run);
     let own_path = submission.env.iter().any(|(name, _)| name == "PATH");
-    (
-        compile_command.map(|command| phase(command, compile, compile_default, false)),
-        phase(run_command, run, run_default, own_path),
-    )
+    let mut run = phase(run_command, run, run_default, own_path);
+    run.prestart = prestart(executor, &paths, &run, config);
+    (compile_command.map(|command| phase(command, compile, compile_default, false)), run)
+}
+
+/// What stands ready is what most ask for: no arguments, no variables, the usual limits of a process.
+fn prestart(
+    executor: &Executor,
+    files: &[FilePath],
+    run: &PhasePlan,
+    config: &EngineConfig,
+) -> Option<Arc<Prestart>> {
+    if config.without_prestart.contains(&executor.id) {
+        return None;
+    }
+    let usual = executor.default_limits(Phase::Run, &config.run);
+    let prestart = executor.prestart(files, &usual)?;
+    let fits = prestart.command == run.command
+        && files.contains(&prestart.script)
+        && run.kernel.same_for_a_process(&kernel_limits(&usual, config.cpu_millis));
+    fits.then(|| Arc::new(prestart))
+}
+
+/// What an executor's sandboxes are most often asked for: one for each phase.
+pub(super) fn usual_specs(executor: &Executor, config: &EngineConfig) -> Vec<SandboxSpec> {
+    let spec = |phase, policy, prestart| SandboxSpec {
+        executor: executor.id.clone(),
+        limits: kernel_limits(&executor.default_limits(phase, policy), config.cpu_millis),
+        prestart,
+        demand: Demand::Recurring,
+    };
+    let usual = executor.default_limits(Phase::Run, &config.run);
+    let prestart = executor
+        .prestart(&[], &usual)
+        .filter(|_| !config.without_prestart.contains(&executor.id))
+        .map(Arc::new);
+    let compile = executor.compile.as_ref().map(|_| spec(Phase::Compile, &config.compile, None));
+    compile.into_iter().chain([spec(Phase::Run, &config.run, prestart)]).collect()
 }
 
 pub(crate) fn kernel_limits(limits: &Limits, cpu_millis: Option<u32>) -> KernelLimits {

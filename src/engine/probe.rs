@@ -41,7 +41,7 @@ pub(super) async fn version_command(
     limits.set(LimitName::OutputBytes, OUTPUT_BYTES);
     let kernel = kernel_limits(&limits, config.cpu_millis);
 
-    let spec = SandboxSpec { executor: executor.id.clone(), limits: kernel };
+    let spec = SandboxSpec::once(&executor.id, kernel);
     let mut lease = custody.launch(runtime, &spec, Purpose::Probe).await?;
     let started = timeout(START_TIMEOUT, lease.sandbox.start(executor.version_probe(), &kernel))
         .await

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sandboxd_contract::{FilePath, Glob, TOOLCHAIN_DIR};
 
 use super::manifest::{
-    self, CompileSection, Folder, ManifestError, PrepareSection, RunSection, SourceSection,
+    self, CompileSection, Folder, ManifestError, PrepareSection, PrestartSection, RunSection, SourceSection,
 };
 use super::source::{Declared, SourceName};
 use super::template::{self, CommandTemplate, TextTemplate};
@@ -36,9 +36,12 @@ pub(super) fn executor(folder: &Folder) -> Result<Executor, Vec<ManifestError>> 
     check.at_least_one("version_command", &written.version_command);
     let env = check.env("env", &written.env, template::constant);
     let source_is_executable = written.source.executable;
+    let is_plain = written.source.declared.is_none() && !written.source.name.contains('/');
     let source_name = check.source(written.source);
     let compile = written.compile.map(|section| check.compile(section));
     let run = check.step("run", &written.run);
+    let prestart_unless =
+        written.run.prestart.map(|section| check.prestart(&section, is_plain && compile.is_none()));
     let example = check.program("example.file", &written.example.file);
     let self_test = check.program("self_test.file", &written.self_test.file);
     let prepare = written.prepare.map(|section| check.prepare(&section));
@@ -57,7 +60,7 @@ pub(super) fn executor(folder: &Folder) -> Result<Executor, Vec<ManifestError>> 
         version_command: written.version_command,
         env,
         compile,
-        run: RunStep { step: run },
+        run: RunStep { step: run, prestart_unless },
         example: Example { name: example.0, code: example.1 },
         self_test: SelfTest {
             name: self_test.0,
@@ -168,6 +171,22 @@ impl Check<'_> {
             self.error("compile.args", "must not hold a NUL");
         }
         CompileStep { artifacts, step: self.step("compile", &step), args }
+    }
+
+    /// The interpreter waits at a name in the working directory itself that does not depend on the code.
+    fn prestart(&mut self, section: &PrestartSection, is_plain: bool) -> Vec<Glob> {
+        if !is_plain {
+            let message = "is for a language that is not compiled and whose source.name is always the same, without '/'";
+            self.error("run.prestart", message);
+        }
+        let mut unless = Vec::with_capacity(section.unless.len());
+        for pattern in &section.unless {
+            match Glob::parse(pattern) {
+                Ok(glob) => unless.push(glob),
+                Err(message) => self.error("run.prestart.unless", format!("{pattern:?}: {message}")),
+            }
+        }
+        unless
     }
 
     fn step(&mut self, section: &str, written: &RunSection) -> Step {

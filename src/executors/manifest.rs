@@ -76,7 +76,8 @@ impl CompileSection {
     /// What it has in common with a run phase, and what is its own: flags and artifacts.
     pub(super) fn split(self) -> (RunSection, Vec<String>, Vec<String>) {
         let Self { command, args, artifacts, env, limits, heap_percent, stack_percent } = self;
-        (RunSection { command, env, limits, heap_percent, stack_percent }, args, artifacts)
+        let step = RunSection { command, env, limits, heap_percent, stack_percent, prestart: None };
+        (step, args, artifacts)
     }
 }
 
@@ -90,6 +91,15 @@ pub(super) struct RunSection {
     pub limits: BTreeMap<String, u64>,
     pub heap_percent: Option<u64>,
     pub stack_percent: Option<u64>,
+    pub prestart: Option<PrestartSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PrestartSection {
+    /// Files that the interpreter looks for before it opens the program.
+    #[serde(default)]
+    pub unless: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

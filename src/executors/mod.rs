@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandboxd_contract::{Command, FilePath, Glob};
+use sandboxd_contract::{Command, FilePath, Glob, Prestart};
 
 use self::source::SourceName;
 use self::template::{CommandTemplate, Surroundings, TextTemplate};
@@ -113,6 +113,8 @@ pub struct CompileStep {
 #[derive(Debug, Clone)]
 pub struct RunStep {
     step: Step,
+    /// What among the files keeps its interpreter from being started ahead; `None` where it can't be at all.
+    prestart_unless: Option<Vec<Glob>>,
 }
 
 #[derive(Debug, Clone)]
@@ -198,6 +200,20 @@ impl Executor {
     /// The run phase's command: `args` come last, `env` lies over the executor's own.
     pub fn run_command(&self, vars: &Vars<'_>, args: &[String], env: &[(String, String)]) -> Command {
         self.fill(&self.run.step, vars, args, env)
+    }
+
+    /// What may be started before a program is there: the run phase's command as it is for a lone file with the name
+    /// that this executor gives it, and nothing else asked for. `None` where the interpreter can't wait, or looks for
+    /// one of `files` before it waits.
+    pub fn prestart(&self, files: &[FilePath], defaults: &Limits) -> Option<Prestart> {
+        let unless = self.run.prestart_unless.as_ref()?;
+        let script = self.source_name.fixed()?;
+        if files.iter().any(|file| unless.iter().any(|glob| glob.matches(file.as_str()))) {
+            return None;
+        }
+        let alone = std::slice::from_ref(script);
+        let vars = Vars { entry: script, files: alone, compile_args: None, limits: defaults };
+        Some(Prestart { command: self.run_command(&vars, &[], &[]), script: script.clone() })
     }
 
     /// The command that prints the version, with the base environment and the executor's own.

@@ -20,6 +20,11 @@ pub(super) struct Declared {
 }
 
 impl SourceName {
+    /// The name where it does not depend on the code.
+    pub(super) fn fixed(&self) -> Option<&FilePath> {
+        self.declared.is_none().then_some(&self.fixed)
+    }
+
     pub(super) fn of(&self, code: &[u8]) -> FilePath {
         self.declared.as_ref().and_then(|declared| declared.find(code)).unwrap_or_else(|| self.fixed.clone())
     }

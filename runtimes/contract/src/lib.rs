@@ -22,7 +22,7 @@ pub use facts::{Exit, Facts, LimitSupport, Probe, Swept};
 pub use sandboxd_files::{
     CollectRequest, Collected, CollectedFile, File, FilePath, Glob, Omitted, PathError,
 };
-pub use spec::{Command, KernelLimit, KernelLimits, SandboxSpec, Signal};
+pub use spec::{Command, Demand, KernelLimit, KernelLimits, Prestart, SandboxSpec, Signal};
 
 /// Where the program finds itself: the working directory of every sandbox, whatever the runtime.
 pub const WORK_DIR: &str = "/box/work";

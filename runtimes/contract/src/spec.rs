@@ -1,5 +1,9 @@
 //! What the engine asks for: a sandbox, a command, and the limits that only a kernel can hold.
 
+use std::sync::Arc;
+
+use crate::FilePath;
+
 /// A sandbox to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxSpec {
@@ -7,6 +11,39 @@ pub struct SandboxSpec {
     pub executor: String,
     /// The limits it is made for. [`crate::Sandbox::start`] may bring others.
     pub limits: KernelLimits,
+    /// What may run in it already when it is handed out.
+    pub prestart: Option<Arc<Prestart>>,
+    pub demand: Demand,
+}
+
+impl SandboxSpec {
+    /// One of its kind, with nothing started in it.
+    pub fn once(executor: impl Into<String>, limits: KernelLimits) -> Self {
+        Self { executor: executor.into(), limits, prestart: None, demand: Demand::Once }
+    }
+}
+
+/// Whether a sandbox is worth making ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// Others like it will be asked for: a runtime may keep some ready.
+    Recurring,
+    /// None like it is expected.
+    Once,
+}
+
+/// An interpreter that can be started before its program is there, since it opens the program's file by name, once,
+/// when it is ready for it, and does nothing before it has read that to its end. What stands at that name until then is
+/// a FIFO, which keeps it waiting; the file takes its place before the interpreter is let go on.
+///
+/// That is all there is to it: no loader, no other arguments, nothing that the program could see. A runtime starts it
+/// under the limits that the sandbox is made with, and only uses it for [`crate::Sandbox::start`] with the very same
+/// command and limits on one process, and a put file of that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prestart {
+    pub command: Command,
+    /// The program's file, in the working directory itself.
+    pub script: FilePath,
 }
 
 /// The limits that a runtime installs before the program's first instruction. Supervised limits (wall time, CPU
@@ -39,6 +76,15 @@ pub enum KernelLimit {
     FileSize,
     Disk,
     Stack,
+}
+
+impl KernelLimits {
+    /// Whether a process that was started under `other` is under these limits too. The rest is the whole sandbox's,
+    /// and can be installed around a process that is there already.
+    pub fn same_for_a_process(&self, other: &Self) -> bool {
+        let own = |limits: &Self| (limits.open_files, limits.file_size_bytes, limits.stack_bytes);
+        own(self) == own(other)
+    }
 }
 
 impl KernelLimit {

@@ -31,7 +31,7 @@ extensions = ["toy"]
 packages = ["toy-tools"]
 version_command = ["toy", "--version"]
 source = { name = "main.toy" }
-run = { command = ["toy", "{entry}"] }
+run = { command = ["toy", "{entry}"], prestart = { unless = ["toy.json"] } }
 example = { file = "hello" }
 self_test = { file = "hello", stdout = "hi" }
 "#;
@@ -73,6 +73,8 @@ impl Bench {
             run: LimitPolicy::RUN,
             compile: LimitPolicy::COMPILE,
             cpu_millis: None,
+            without_prestart: Vec::new(),
+            keep_ready: false,
             runtime_kinds: BTreeMap::new(),
         };
         change(&mut config);

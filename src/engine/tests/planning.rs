@@ -256,3 +256,33 @@ async fn all_at_once() {
         ["language", "files[0].path", "args[0]", "collect[0]", "limits.open_files", "runtime"]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_interpreter_stands_ready_for_what_most_ask_for_and_for_nothing_else() {
+    let bench = Bench::new(|_| Script::default());
+    let ready = |plan: &Plan| plan.run.prestart.as_ref().map(|prestart| prestart.command == plan.run.command);
+    let usual = bench.plan(toy()).await;
+    assert_eq!(ready(&usual), Some(true));
+    let beside = files(&[("main.toy", ""), ("lib/other", "")]);
+    let generous = limited(toy(), LimitName::MemoryBytes, 1 << 28);
+    for same in [Submission { source: beside, entry: Some("main.toy".to_owned()), ..toy() }, generous] {
+        assert_eq!(ready(&bench.plan(same).await), Some(true));
+    }
+    let others = [
+        Submission { args: words(&["x"]), ..toy() },
+        Submission { env: vec![("A".to_owned(), "b".to_owned())], ..toy() },
+        Submission { source: files(&[("other.toy", "")]), ..toy() },
+        Submission {
+            source: files(&[("main.toy", ""), ("toy.json", "")]),
+            entry: Some("main.toy".to_owned()),
+            ..toy()
+        },
+        limited(toy(), LimitName::OpenFiles, 20),
+        built(),
+    ];
+    for other in others {
+        assert_eq!(ready(&bench.plan(other.clone()).await), None, "{other:?}");
+    }
+    let without = Bench::with(|config| config.without_prestart = words(&["toy"]), |_| Script::default());
+    assert_eq!(ready(&without.plan(toy()).await), None);
+}

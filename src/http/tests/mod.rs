@@ -46,6 +46,8 @@ fn house_with(max_concurrent: usize, queue_length: usize, server: Server) -> Hou
         run: LimitPolicy::RUN,
         compile: LimitPolicy::COMPILE,
         cpu_millis: None,
+        without_prestart: Vec::new(),
+        keep_ready: false,
         runtime_kinds: [("fake".to_owned(), "native".to_owned())].into(),
     };
     let catalog = Catalog::load(&[]).unwrap();

@@ -6,8 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::slack;
 use crate::{
-    Command, Exit, Facts, File, FilePath, KernelLimits, Probe, Runtime, RuntimeError, Sandbox, SandboxSpec,
-    Signal, Started,
+    Command, Demand, Exit, Facts, File, FilePath, KernelLimits, Probe, Runtime, RuntimeError, Sandbox,
+    SandboxSpec, Signal, Started,
 };
 
 const MIB: u64 = 1 << 20;
@@ -38,7 +38,7 @@ impl Toolbox {
     }
 
     pub(super) async fn launch_with(&self, limits: &KernelLimits) -> Result<Box<dyn Sandbox>, String> {
-        let spec = SandboxSpec { executor: "python".to_owned(), limits: *limits };
+        let spec = SandboxSpec { demand: Demand::Recurring, ..SandboxSpec::once("python", *limits) };
         self.runtime.launch(&spec).await.map_err(told)
     }
 
