@@ -3,8 +3,10 @@
 //! ```text
 //!  daemon                                  agent
 //!         <──────────── Hello ────────────         once the program's process is parked
+//!   [Prestart ──────────────────────────>          the interpreter is started and meets a FIFO
+//!         <── Parked | NotStarted ────────]         once it has opened that
 //!    Put, PutData… ─────────────────────>         any number of files
-//!    Start ─────────────────────────────>
+//!    Start | Resume ────────────────────>
 //!         <──── Started | NotStarted ─────
 //!    Stdin…, StdinEnd, Signal ──────────>
 //!         <──── StdinCredit, Output… ─────
@@ -36,6 +38,14 @@ pub enum ToAgent {
     PutData(Bytes),
     /// Answered by `Started` or `NotStarted`.
     Start(Start),
+    /// Starts an interpreter ahead: `script` becomes a FIFO in the working directory. Answered by `Parked` or
+    /// `NotStarted`. Nothing of it is shown to anybody before `Resume`.
+    Prestart {
+        start: Start,
+        script: String,
+    },
+    /// Hands the put file called `script` over to the interpreter that waits for it; answered as `Start` is.
+    Resume,
     Stdin(Bytes),
     StdinEnd,
     /// So many more bytes of this output may come.
@@ -81,6 +91,8 @@ pub enum FromAgent {
         version: u32,
     },
     Started,
+    /// The interpreter waits for its program.
+    Parked,
     /// The program could not be executed, or one of its files not be put.
     NotStarted {
         program: String,
@@ -146,6 +158,12 @@ impl ToAgent {
                 strings(&mut out, globs);
                 7
             }
+            Self::Prestart { start, script } => {
+                out.bytes(script.as_bytes());
+                start.encode(&mut out);
+                8
+            }
+            Self::Resume => 9,
         };
         (kind, out.finish())
     }
@@ -173,6 +191,11 @@ impl ToAgent {
                 let max_entries = input.number()?;
                 Self::Collect { globs: read_strings(&mut input)?, max_files, max_bytes, max_entries }
             }
+            8 => {
+                let script = input.string()?;
+                Self::Prestart { start: Start::decode(&mut input)?, script }
+            }
+            9 => Self::Resume,
             _ => return Err(Malformed),
         })
     }
@@ -253,6 +276,7 @@ impl FromAgent {
                 out.bytes(short(reason));
                 12
             }
+            Self::Parked => 13,
         };
         (kind, out.finish())
     }
@@ -281,6 +305,7 @@ impl FromAgent {
             10 => Self::Omitted { path: input.string()?, reason: input.string()? },
             11 => Self::Collected,
             12 => Self::Failed { reason: input.string()? },
+            13 => Self::Parked,
             _ => return Err(Malformed),
         })
     }

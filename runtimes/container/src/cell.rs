@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use sandboxd_agent::ToAgent;
-use sandboxd_contract::{Exit, Facts, Result, RuntimeError};
+use sandboxd_agent::{Start, ToAgent};
+use sandboxd_contract::{Command, Exit, Facts, File, KernelLimits, Prestart, Result, RuntimeError};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -38,8 +38,10 @@ pub(crate) struct Cell {
     pub line: Line,
     pub meter: Meter,
     pub gvisor: bool,
-    /// Of the tmpfs that it was made with.
-    pub disk_bytes: u64,
+    /// What it was made with.
+    pub limits: KernelLimits,
+    /// What waits in it for its program.
+    pub prestart: Option<Arc<Prestart>>,
     /// Whether we have killed it, so that its end is no surprise.
     killed: AtomicBool,
     witness: Mutex<Option<(Instant, Witness)>>,
@@ -52,10 +54,33 @@ impl Cell {
         line: Line,
         meter: Meter,
         gvisor: bool,
-        disk_bytes: u64,
+        limits: KernelLimits,
     ) -> Self {
         let (killed, witness) = (AtomicBool::new(false), Mutex::default());
-        Self { name, handle, line, meter, gvisor, disk_bytes, killed, witness }
+        Self { name, handle, line, meter, gvisor, limits, prestart: None, killed, witness }
+    }
+
+    /// A command under limits, as the agent is told.
+    pub(crate) fn as_start(&self, command: Command, limits: &KernelLimits) -> Start {
+        Start {
+            argv: command.argv,
+            env: command.env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            open_files: limits.open_files,
+            file_size_bytes: limits.file_size_bytes,
+            stack_bytes: limits.stack_bytes,
+            // Elsewhere the host's cgroup counts the program's tasks; here it would count the guest's kernel as well.
+            tasks: self.gvisor.then_some(limits.tasks),
+        }
+    }
+
+    /// Whether what waits in it is what shall be started.
+    pub(crate) fn waits_for(&self, command: &Command, limits: &KernelLimits, files: &[File]) -> bool {
+        self.prestart.as_ref().is_some_and(|prestart| {
+            prestart.command == *command
+                && self.limits.same_for_a_process(limits)
+                && (!self.gvisor || self.limits.tasks == limits.tasks)
+                && files.iter().any(|file| file.path == prestart.script)
+        })
     }
 
     /// Whether a program can still be started in it.

@@ -1,7 +1,7 @@
 //! The daemon's end of the line to an agent: frames in, frames out, and what is known of the agent so far.
 //!
 //! ```text
-//!  opened ──Hello──> ready ──Start──> Started | NotStarted ──> Ended ──Collect──> Collected
+//!  opened ──Hello──> ready [──Prestart──> parked] ──Start or Resume──> Started | NotStarted ──> Ended ──Collect──> Collected
 //!     └──────────┴─────────┴──────────────┴────────────────┴──────────┴── lost: the stream ended, or made no sense
 //! ```
 //!
@@ -132,9 +132,29 @@ impl Line {
     /// # Errors
     /// [`RuntimeError::NotStarted`], and whatever loses the line.
     pub(crate) async fn start(&self, start: Start) -> Result<()> {
+        self.begin(ToAgent::Start(start)).await
+    }
+
+    /// Starts an interpreter ahead, which then waits for the file `script`.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub(crate) async fn prestart(&self, start: Start, script: String) -> Result<()> {
+        self.begin(ToAgent::Prestart { start, script }).await
+    }
+
+    /// Lets the interpreter that waits have its program, which was put.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub(crate) async fn resume(&self) -> Result<()> {
+        self.begin(ToAgent::Resume).await
+    }
+
+    async fn begin(&self, frame: ToAgent) -> Result<()> {
         let (answer, answered) = oneshot::channel();
         *self.shared.start.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-        self.send(ToAgent::Start(start)).await?;
+        self.send(frame).await?;
         match answered.await {
             Ok(FromAgent::NotStarted { program, reason }) => {
                 Err(RuntimeError::NotStarted { program, reason })
@@ -218,7 +238,7 @@ impl Shared {
                     "the agent speaks version {version} and the daemon {VERSION}: run sandboxd images build"
                 ));
             }
-            answer @ (FromAgent::Started | FromAgent::NotStarted { .. }) => {
+            answer @ (FromAgent::Started | FromAgent::Parked | FromAgent::NotStarted { .. }) => {
                 if answer == FromAgent::Started {
                     self.state.send_replace(State::Started);
                 }

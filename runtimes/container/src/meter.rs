@@ -1,8 +1,9 @@
 //! What one container uses and what it may use, seen from outside: its cgroup on this host where it can be read, and the
 //! engine's word for the rest.
 //!
-//! A container is heavier than its program. What it held before the program started (the agent, and under gVisor a whole
-//! kernel) is the baseline: limits are installed on top of it, and figures are given without it.
+//! A container is heavier than its program. What it held before anything of the program's was in it (the agent, and under
+//! gVisor a whole kernel) is the baseline: limits are installed on top of it, and figures are given without it. An
+//! interpreter that waits for its program is the program's.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -20,6 +21,7 @@ pub(crate) struct Meter {
     /// `None` where the container's processes are not of this host, or its cgroup can't be read.
     group: Option<Mutex<Group>>,
     gvisor: bool,
+    own_memory_bytes: u64,
     /// From the program's start on.
     baseline: OnceLock<Baseline>,
 }
@@ -33,13 +35,12 @@ struct Group {
 #[derive(Default)]
 struct Baseline {
     usage: Usage,
-    memory_bytes: u64,
     /// Whether the peak began anew with the program.
     peak_is_ours: bool,
 }
 
 impl Meter {
-    /// Of a container that is ready; `installed` is what it was made with.
+    /// Of a container whose agent is ready and has nothing running yet; `installed` is what it was made with.
     pub(crate) fn of(
         handle: Arc<dyn Handle>,
         pid: Option<i32>,
@@ -60,22 +61,22 @@ impl Meter {
             }
             None => None,
         };
-        Self { handle, group, gvisor, baseline: OnceLock::new() }
+        let own_memory_bytes = group.as_ref().and_then(|group| locked(group).adopted.memory_bytes());
+        let own_memory_bytes = own_memory_bytes.unwrap_or(0);
+        Self { handle, group, gvisor, own_memory_bytes, baseline: OnceLock::new() }
     }
 
-    /// Notes what the container holds by itself, and installs the limits on top of that. Once, before the start.
+    /// Installs the limits on top of what the container holds by itself, and counts from here. Once, before the start.
     ///
     /// # Errors
     /// [`RuntimeError::LimitNotHeld`], and whatever the engine answers where only it can install them.
     pub(crate) async fn begin(&self, limits: &KernelLimits) -> Result<()> {
-        let memory_bytes = self.group.as_ref().and_then(|group| locked(group).adopted.memory_bytes());
-        let memory_bytes = memory_bytes.unwrap_or(0);
-        let wanted =
-            KernelLimits { memory_bytes: limits.memory_bytes.saturating_add(memory_bytes), ..*limits };
+        let memory_bytes = limits.memory_bytes.saturating_add(self.own_memory_bytes);
+        let wanted = KernelLimits { memory_bytes, ..*limits };
         if !self.install(&wanted)? {
             self.handle.update(&wanted).await?;
         }
-        let mut baseline = Baseline { memory_bytes, ..Baseline::default() };
+        let mut baseline = Baseline::default();
         if let Some(group) = &self.group {
             let mut group = locked(group);
             baseline.peak_is_ours = group.adopted.reset_memory_peak().is_ok();
@@ -141,7 +142,7 @@ impl Meter {
         let tasks = peaked(usage.tasks_peak, base.tasks_peak).filter(|_| !self.gvisor);
         Facts {
             cpu_time: usage.cpu_time.map(|time| time.saturating_sub(base.cpu_time.unwrap_or_default())),
-            memory_peak_bytes: memory.map(|peak| peak.saturating_sub(baseline.memory_bytes)),
+            memory_peak_bytes: memory.map(|peak| peak.saturating_sub(self.own_memory_bytes)),
             oom_kills: since(usage.oom_kills, base.oom_kills),
             tasks_peak: tasks.map(|tasks| tasks.saturating_sub(OWN_TASKS)),
             // gVisor counts its guest's tasks itself, and tells nobody whom it refused.

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sandboxd_agent::{Start, ToAgent};
+use sandboxd_agent::ToAgent;
 use sandboxd_contract::{
     CollectRequest, Collected, Command, Exit, Facts, File, KernelLimits, Process, Result, RuntimeError,
-    Sandbox, Signal, Started,
+    Sandbox, SandboxSpec, Signal, Started,
 };
 use tokio::task::AbortHandle;
 
@@ -30,10 +30,12 @@ impl ContainerSandbox {
         Self { yard, executor, cell, files: Vec::new(), started: false, watchman: None, destroyed: false }
     }
 
-    /// A tmpfs can't be given another size from outside: then it takes another container.
-    async fn fit_disk(&mut self, limits: &KernelLimits) -> Result<()> {
-        if self.cell.disk_bytes != limits.disk_bytes {
-            let fitting = self.yard.make(&self.executor, limits).await?;
+    /// A tmpfs can't be given another size from outside, and what waits in it has taken the one place for a program:
+    /// then it takes another container.
+    async fn fit(&mut self, command: &Command, limits: &KernelLimits) -> Result<()> {
+        let taken = self.cell.prestart.is_some() && !self.cell.waits_for(command, limits, &self.files);
+        if taken || self.cell.limits.disk_bytes != limits.disk_bytes {
+            let fitting = self.yard.make(&SandboxSpec::once(&self.executor, *limits)).await?;
             let other = std::mem::replace(&mut self.cell, fitting);
             self.yard.bury(other);
         }
@@ -52,21 +54,16 @@ impl Sandbox for ContainerSandbox {
         if std::mem::replace(&mut self.started, true) {
             return Err(RuntimeError::sandbox("start", "it was started before"));
         }
-        self.fit_disk(limits).await?;
+        self.fit(&command, limits).await?;
         let cell = &self.cell;
         cell.meter.begin(limits).await?;
         cell.line.put(std::mem::take(&mut self.files)).await?;
-        let start = Start {
-            argv: command.argv,
-            env: command.env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
-            open_files: limits.open_files,
-            file_size_bytes: limits.file_size_bytes,
-            stack_bytes: limits.stack_bytes,
-            tasks: cell.gvisor.then_some(limits.tasks),
-        };
         // Before the start, lest the program is killed for memory before anybody looks.
         self.watchman = Some(tokio::spawn(Arc::clone(cell).watch_memory()).abort_handle());
-        cell.line.start(start).await?;
+        match &cell.prestart {
+            Some(_) => cell.line.resume().await?,
+            None => cell.line.start(cell.as_start(command, limits)).await?,
+        }
         Ok(cell.line.started(Box::new(ContainerProcess { cell: Arc::clone(cell), ending: None })))
     }
 

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use sandboxd_contract::{KernelLimits, Result, RuntimeError, Swept};
+use sandboxd_contract::{Demand, KernelLimits, Prestart, Result, RuntimeError, SandboxSpec, Swept};
 use tokio::{
     runtime::Handle as Tokio,
     sync::{OnceCell, Semaphore, oneshot},
@@ -73,10 +73,22 @@ pub(crate) struct Yard {
 struct Key {
     executor: String,
     disk_bytes: u64,
+    prestarted: bool,
+}
+
+impl Key {
+    fn of(spec: &SandboxSpec) -> Self {
+        Self {
+            executor: spec.executor.clone(),
+            disk_bytes: spec.limits.disk_bytes,
+            prestarted: spec.prestart.is_some(),
+        }
+    }
 }
 
 struct Shelf {
-    limits: KernelLimits,
+    /// What was asked for last.
+    spec: SandboxSpec,
     ready: VecDeque<Arc<Cell>>,
     making: usize,
     asked: Instant,
@@ -122,36 +134,43 @@ impl Yard {
     ///
     /// # Errors
     /// The engine's; nothing is left then.
-    pub(crate) async fn take(self: &Arc<Self>, executor: &str, limits: &KernelLimits) -> Result<Arc<Cell>> {
-        let key = Key { executor: executor.to_owned(), disk_bytes: limits.disk_bytes };
-        let (found, lost) = self.pick(&key, limits);
+    pub(crate) async fn take(self: &Arc<Self>, spec: &SandboxSpec) -> Result<Arc<Cell>> {
+        let key = Key::of(spec);
+        let (found, lost) = self.pick(&key, spec);
         for cell in lost {
             self.bury(cell);
         }
         let cell = match found {
             Some(cell) => cell,
-            None => self.make(executor, limits).await?,
+            // Starting an interpreter ahead takes as long as starting it.
+            None => self.make(&SandboxSpec { prestart: None, ..spec.clone() }).await?,
         };
-        self.refill_later(key);
+        if spec.demand == Demand::Recurring {
+            self.refill_later(key);
+        }
         Ok(cell)
     }
 
     /// The first that is still good, and those that are not.
-    fn pick(&self, key: &Key, limits: &KernelLimits) -> (Option<Arc<Cell>>, Vec<Arc<Cell>>) {
+    fn pick(&self, key: &Key, spec: &SandboxSpec) -> (Option<Arc<Cell>>, Vec<Arc<Cell>>) {
         let mut shelves = lock(&self.shelves);
         let mut lost = Vec::new();
+        if spec.demand == Demand::Once && !shelves.contains_key(key) {
+            return (None, lost);
+        }
         if !shelves.contains_key(key) && shelves.len() >= MAX_SHELVES {
             let oldest = shelves.iter().min_by_key(|(_, shelf)| shelf.asked).map(|(key, _)| key.clone());
             let oldest = oldest.and_then(|oldest| shelves.remove(&oldest));
             lost.extend(oldest.into_iter().flat_map(|shelf| shelf.ready));
         }
         let shelf = shelves.entry(key.clone()).or_insert_with(|| Shelf {
-            limits: *limits,
+            spec: spec.clone(),
             ready: VecDeque::new(),
             making: 0,
             asked: Instant::now(),
         });
         shelf.asked = Instant::now();
+        shelf.spec = spec.clone();
         while let Some(cell) = shelf.ready.pop_front() {
             if cell.is_ready() {
                 return (Some(cell), lost);
@@ -175,8 +194,8 @@ impl Yard {
 
     /// Makes what is missing on a shelf, one after the other.
     async fn refill(self: &Arc<Self>, key: &Key) {
-        while let Some(limits) = self.wanted(key) {
-            let made = self.closed.run_until_cancelled(self.make(&key.executor, &limits)).await;
+        while let Some(spec) = self.wanted(key) {
+            let made = self.closed.run_until_cancelled(self.make(&spec)).await;
             let mut shelves = lock(&self.shelves);
             let shelf = shelves.get_mut(key);
             if let Some(shelf) = shelf {
@@ -196,15 +215,15 @@ impl Yard {
         }
     }
 
-    /// The limits of one more for this shelf, counted as being made, or `None` when it has enough.
-    fn wanted(&self, key: &Key) -> Option<KernelLimits> {
+    /// One more for this shelf, counted as being made, or `None` when it has enough.
+    fn wanted(&self, key: &Key) -> Option<SandboxSpec> {
         let mut shelves = lock(&self.shelves);
         let shelf = shelves.get_mut(key)?;
         if self.closed.is_cancelled() || shelf.ready.len() + shelf.making >= self.warm {
             return None;
         }
         shelf.making += 1;
-        Some(shelf.limits)
+        Some(shelf.spec.clone())
     }
 
     fn shelve(self: &Arc<Self>, key: &Key, cell: Arc<Cell>) {
@@ -224,21 +243,24 @@ impl Yard {
     ///
     /// # Errors
     /// The engine's; nothing is left then.
-    pub(crate) async fn make(self: &Arc<Self>, executor: &str, limits: &KernelLimits) -> Result<Arc<Cell>> {
+    pub(crate) async fn make(self: &Arc<Self>, spec: &SandboxSpec) -> Result<Arc<Cell>> {
         let (made, waiting) = oneshot::channel();
-        let (yard, executor, limits) = (Arc::clone(self), executor.to_owned(), *limits);
-        let key = Key { executor: executor.clone(), disk_bytes: limits.disk_bytes };
+        let (yard, spec) = (Arc::clone(self), spec.clone());
         self.tasks.spawn(async move {
-            let cell = yard.make_now(&executor, &limits).await;
+            let mut cell = yard.make_now(&spec).await;
+            if let (Err(error @ RuntimeError::NotStarted { .. }), Some(_)) = (&cell, &spec.prestart) {
+                tracing::warn!(executor = spec.executor, %error, "the interpreter does not wait for its program");
+                cell = yard.make_now(&SandboxSpec { prestart: None, ..spec.clone() }).await;
+            }
             // Who asked may have given up meanwhile: the next one will be glad of it.
             if let Err(Ok(cell)) = made.send(cell) {
-                yard.shelve(&key, cell);
+                yard.shelve(&Key::of(&spec), cell);
             }
         });
         waiting.await.unwrap_or_else(|_| Err(RuntimeError::sandbox("make a container", "it was given up")))
     }
 
-    async fn make_now(self: &Arc<Self>, executor: &str, limits: &KernelLimits) -> Result<Arc<Cell>> {
+    async fn make_now(self: &Arc<Self>, asked: &SandboxSpec) -> Result<Arc<Cell>> {
         if self.closed.is_cancelled() {
             return Err(RuntimeError::unavailable("the runtime is shutting down"));
         }
@@ -250,12 +272,12 @@ impl Yard {
             None => self.examine().await.map_err(RuntimeError::unavailable)?,
         };
         let least = if examined.gvisor { GVISOR_MEMORY_BYTES } else { LEAST_MEMORY_BYTES };
-        let limits = KernelLimits { memory_bytes: limits.memory_bytes.max(least), ..*limits };
+        let limits = KernelLimits { memory_bytes: asked.limits.memory_bytes.max(least), ..asked.limits };
         let name = format!("sandboxd-{}", Uuid::now_v7().simple());
         let spec = ContainerSpec {
             name: name.clone(),
             owner: self.owner.name.clone(),
-            executor: executor.to_owned(),
+            executor: asked.executor.clone(),
             limits,
             agent: self.agent.clone(),
         };
@@ -268,19 +290,19 @@ impl Yard {
             }
         };
         let line = Line::open(container.stdin, container.stdout);
-        let ready = timeout(READY_TIMEOUT, line.ready()).await;
-        let ready = ready
-            .unwrap_or_else(|_| Err(format!("its agent is not ready after {} s", READY_TIMEOUT.as_secs())));
+        let ready = timeout(READY_TIMEOUT, line.ready()).await.unwrap_or_else(|_| Err(too_late()));
         let meter = Meter::of(Arc::clone(&container.handle), container.pid, examined.gvisor, &limits);
-        let cell =
-            Arc::new(Cell::new(name, container.handle, line, meter, examined.gvisor, limits.disk_bytes));
-        match ready {
-            Ok(()) => Ok(cell),
-            Err(reason) => {
-                self.bury(cell);
-                Err(RuntimeError::sandbox("make a container", reason))
-            }
+        let mut cell = Cell::new(name, container.handle, line, meter, examined.gvisor, limits);
+        let ready = match (ready, &asked.prestart) {
+            (Ok(()), Some(prestart)) => prestarted(&mut cell, prestart).await,
+            (ready, _) => ready.map_err(|reason| RuntimeError::sandbox("make a container", reason)),
+        };
+        let cell = Arc::new(cell);
+        if let Err(error) = ready {
+            self.bury(cell);
+            return Err(error);
         }
+        Ok(cell)
     }
 
     /// Removes a container; idempotent.
@@ -377,4 +399,19 @@ impl Yard {
         }
         self.owner.resign().map_err(|error| RuntimeError::sandbox("remove the owner's file", error))
     }
+}
+
+fn too_late() -> String {
+    format!("it is not ready after {} s", READY_TIMEOUT.as_secs())
+}
+
+/// Starts the interpreter that shall wait in it.
+async fn prestarted(cell: &mut Cell, prestart: &Arc<Prestart>) -> Result<()> {
+    let start = cell.as_start(prestart.command.clone(), &cell.limits);
+    let script = prestart.script.as_str().to_owned();
+    timeout(READY_TIMEOUT, cell.line.prestart(start, script))
+        .await
+        .unwrap_or_else(|_| Err(RuntimeError::sandbox("start an interpreter ahead", too_late())))?;
+    cell.prestart = Some(Arc::clone(prestart));
+    Ok(())
 }

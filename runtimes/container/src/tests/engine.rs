@@ -214,6 +214,15 @@ async fn agent(stream: DuplexStream, version: u32) {
                     say(&mut out, FromAgent::Ended { status: (put as u32) << 8 }).await;
                 }
             }
+            ToAgent::Prestart { start, .. } if start.argv[0] == "impatient" => {
+                let reason = "it has ended".to_owned();
+                say(&mut out, FromAgent::NotStarted { program: "impatient".to_owned(), reason }).await;
+            }
+            ToAgent::Prestart { .. } => say(&mut out, FromAgent::Parked).await,
+            ToAgent::Resume => {
+                say(&mut out, FromAgent::Started).await;
+                say(&mut out, FromAgent::Ended { status: 77 << 8 }).await;
+            }
             ToAgent::PutData(bytes) => put += bytes.len() as u64,
             ToAgent::Credit { output: Output::Stdout, bytes } => credit += bytes,
             ToAgent::Signal(9) if listens => say(&mut out, FromAgent::Ended { status: 9 }).await,

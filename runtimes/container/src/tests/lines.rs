@@ -1,13 +1,18 @@
 //! What comes of a program, over the line and where the line is lost.
 
-use sandboxd_contract::{Exit, File, FilePath, Result, RuntimeError, Sandbox as _, Signal, Started};
+use std::sync::Arc;
+
+use sandboxd_contract::{
+    Exit, File, FilePath, KernelLimits, Prestart, Result, RuntimeError, Sandbox as _, SandboxSpec, Signal,
+    Started,
+};
 use tokio::io::AsyncReadExt as _;
 
-use super::{LIMITS, Place, command};
+use super::{LIMITS, Place, command, eventually, spec};
 use crate::sandbox::ContainerSandbox;
 
 async fn sandbox(place: &Place) -> ContainerSandbox {
-    let cell = place.yard.take("python", &LIMITS).await.unwrap();
+    let cell = place.yard.take(&spec()).await.unwrap();
     ContainerSandbox::new(place.yard.clone(), "python".to_owned(), cell)
 }
 
@@ -135,9 +140,42 @@ async fn another_disk_takes_another_container() {
     let place = Place::new(0);
     let mut sandbox = sandbox(&place).await;
     let first = place.engine.names();
-    let wide = sandboxd_contract::KernelLimits { disk_bytes: 2 << 20, ..LIMITS };
+    let wide = KernelLimits { disk_bytes: 2 << 20, ..LIMITS };
     let mut started = sandbox.start(command(&["exit", "0"]), &wide).await.unwrap();
     assert_eq!(started.process.wait().await.unwrap(), Exit::Code(0));
-    super::eventually("the first is removed", || !place.engine.names().contains(&first[0])).await;
+    eventually("the first is removed", || !place.engine.names().contains(&first[0])).await;
     assert_eq!(place.engine.made(), 2);
+}
+
+/// What a sandbox that was made ahead with `waiting` in it does when it is told to start `exit 3`, with this file put.
+async fn resumed(waiting: &[&str], path: &str) -> (Exit, usize) {
+    let place = Place::new(1);
+    let script = FilePath::parse("main").unwrap();
+    let prestart = Arc::new(Prestart { command: command(waiting), script });
+    let spec = SandboxSpec { prestart: Some(prestart), ..spec() };
+    drop(ContainerSandbox::new(
+        Arc::clone(&place.yard),
+        "python".to_owned(),
+        place.yard.take(&spec).await.unwrap(),
+    ));
+    eventually("one is ready", || place.yard.ready() == 1).await;
+    let cell = place.yard.take(&spec).await.unwrap();
+    let mut sandbox = ContainerSandbox::new(Arc::clone(&place.yard), "python".to_owned(), cell);
+    let path = FilePath::parse(path).unwrap();
+    sandbox.put(vec![File { path, content: "x".into(), executable: false }]).await.unwrap();
+    let before = place.engine.made();
+    let mut started = sandbox.start(command(&["exit", "3"]), &LIMITS).await.unwrap();
+    (started.process.wait().await.unwrap(), place.engine.made() - before)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_used_for_exactly_what_it_waits_for() {
+    assert_eq!(resumed(&["exit", "3"], "main").await, (Exit::Code(77), 0));
+    assert_eq!(resumed(&["exit", "4"], "main").await, (Exit::Code(3), 1));
+    assert_eq!(resumed(&["exit", "3"], "other").await, (Exit::Code(3), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interpreter_that_does_not_wait_is_started_as_any_other() {
+    assert_eq!(resumed(&["impatient"], "main").await, (Exit::Code(3), 0));
 }

@@ -7,7 +7,7 @@ mod yards;
 
 use std::{sync::Arc, time::Duration};
 
-use sandboxd_contract::{Command, KernelLimits};
+use sandboxd_contract::{Command, Demand, KernelLimits, SandboxSpec};
 
 use crate::{agent_binary, owner::Owner, yard::Yard};
 use engine::FakeEngine;
@@ -42,6 +42,10 @@ impl Place {
         let agent = agent_binary::install(&folder.path().join("agent")).unwrap();
         Yard::new(Arc::clone(engine) as Arc<dyn crate::Backend>, owner, agent, warm)
     }
+}
+
+fn spec() -> SandboxSpec {
+    SandboxSpec { demand: Demand::Recurring, ..SandboxSpec::once("python", LIMITS) }
 }
 
 fn command(argv: &[&str]) -> Command {

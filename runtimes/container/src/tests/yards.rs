@@ -2,17 +2,21 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use sandboxd_contract::{KernelLimits, RuntimeError};
+use sandboxd_contract::{Demand, KernelLimits, RuntimeError, SandboxSpec};
 
-use super::{LIMITS, Place, eventually};
+use super::{LIMITS, Place, eventually, spec};
+
+fn with_memory(memory_bytes: u64) -> SandboxSpec {
+    SandboxSpec { limits: KernelLimits { memory_bytes, ..LIMITS }, ..spec() }
+}
 
 #[tokio::test(start_paused = true)]
 async fn what_was_asked_for_is_kept_ready() {
     let place = Place::new(2);
-    let first = place.yard.take("python", &LIMITS).await.unwrap();
+    let first = place.yard.take(&spec()).await.unwrap();
     eventually("two are ready", || place.yard.ready() == 2).await;
     assert_eq!(place.engine.made(), 3);
-    let second = place.yard.take("python", &KernelLimits { memory_bytes: 5, ..LIMITS }).await.unwrap();
+    let second = place.yard.take(&with_memory(5)).await.unwrap();
     assert_ne!(first.name, second.name);
     assert_eq!(place.engine.made(), 3, "one that was ready served");
     eventually("two are ready again", || place.yard.ready() == 2).await;
@@ -23,12 +27,12 @@ async fn what_was_asked_for_is_kept_ready() {
 #[tokio::test(start_paused = true)]
 async fn one_that_has_died_on_the_shelf_serves_nobody() {
     let place = Place::new(1);
-    let first = place.yard.take("python", &LIMITS).await.unwrap();
+    let first = place.yard.take(&spec()).await.unwrap();
     eventually("one is ready", || place.yard.ready() == 1).await;
     let dead = place.engine.names().into_iter().find(|name| *name != first.name).unwrap();
     place.engine.die(&dead, false);
     tokio::time::sleep(Duration::from_millis(1)).await;
-    let second = place.yard.take("python", &LIMITS).await.unwrap();
+    let second = place.yard.take(&spec()).await.unwrap();
     assert!(second.is_ready() && second.name != dead);
     eventually("the dead one is removed", || !place.engine.names().contains(&dead)).await;
 }
@@ -37,8 +41,7 @@ async fn one_that_has_died_on_the_shelf_serves_nobody() {
 async fn who_gives_up_leaves_one_for_the_next() {
     let place = Place::new(1);
     *place.engine.slow.lock().unwrap() = Duration::from_secs(3);
-    let gave_up =
-        tokio::time::timeout(Duration::from_secs(1), place.yard.take("python", &LIMITS)).await.is_err();
+    let gave_up = tokio::time::timeout(Duration::from_secs(1), place.yard.take(&spec())).await.is_err();
     assert!(gave_up);
     eventually("it is ready", || place.yard.ready() == 1).await;
     assert_eq!(place.engine.made(), 1);
@@ -48,17 +51,17 @@ async fn who_gives_up_leaves_one_for_the_next() {
 async fn an_engine_that_is_down_is_unavailable_and_comes_back() {
     let place = Place::new(1);
     place.engine.down.store(true, SeqCst);
-    let failed = place.yard.take("python", &LIMITS).await.map(|cell| cell.name.clone());
+    let failed = place.yard.take(&spec()).await.map(|cell| cell.name.clone());
     assert!(matches!(failed, Err(RuntimeError::Unavailable { .. })), "{failed:?}");
     place.engine.down.store(false, SeqCst);
-    assert!(place.yard.take("python", &LIMITS).await.is_ok());
+    assert!(place.yard.take(&spec()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_of_another_version_is_refused_and_its_container_removed() {
     let place = Place::new(0);
     *place.engine.version.lock().unwrap() = Some(99);
-    let failed = place.yard.take("python", &LIMITS).await.map(|cell| cell.name.clone());
+    let failed = place.yard.take(&spec()).await.map(|cell| cell.name.clone());
     assert!(failed.unwrap_err().to_string().contains("version 99"));
     eventually("it is removed", || place.engine.names().is_empty()).await;
 }
@@ -67,9 +70,9 @@ async fn an_agent_of_another_version_is_refused_and_its_container_removed() {
 async fn the_dead_are_swept_and_the_living_and_strangers_are_not() {
     let place = Place::new(0);
     let living = Place::another(&place.folder, &place.engine, 0);
-    let alive = living.take("python", &LIMITS).await.unwrap();
+    let alive = living.take(&spec()).await.unwrap();
     let dead = Place::another(&place.folder, &place.engine, 0);
-    dead.take("python", &LIMITS).await.unwrap();
+    dead.take(&spec()).await.unwrap();
     drop(dead);
     place.engine.leave("a-stranger", "018f0000000070008000000000000000");
     assert_eq!(place.yard.sweep().await.unwrap().sandboxes, 1);
@@ -83,19 +86,19 @@ async fn the_dead_are_swept_and_the_living_and_strangers_are_not() {
 async fn a_sweep_that_could_not_be_done_is_done_before_the_first_sandbox() {
     let place = Place::new(0);
     let dead = Place::another(&place.folder, &place.engine, 0);
-    let left = dead.take("python", &LIMITS).await.unwrap().name.clone();
+    let left = dead.take(&spec()).await.unwrap().name.clone();
     drop(dead);
     place.engine.down.store(true, SeqCst);
     assert!(place.yard.sweep().await.is_err());
     place.engine.down.store(false, SeqCst);
-    place.yard.take("python", &LIMITS).await.unwrap();
+    place.yard.take(&spec()).await.unwrap();
     assert!(!place.engine.names().contains(&left));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_got_away_is_found_again() {
     let place = Place::new(0);
-    let used = place.yard.take("python", &LIMITS).await.unwrap();
+    let used = place.yard.take(&spec()).await.unwrap();
     place.yard.tend();
     let owner = place.engine.containers.lock().unwrap()[&used.name].owner.clone();
     place.engine.leave("sandboxd-stray", &owner);
@@ -105,11 +108,19 @@ async fn what_got_away_is_found_again() {
 #[tokio::test(start_paused = true)]
 async fn removing_is_tried_again() {
     let place = Place::new(0);
-    let cell = place.yard.take("python", &LIMITS).await.unwrap();
+    let cell = place.yard.take(&spec()).await.unwrap();
     place.engine.down.store(true, SeqCst);
     place.yard.bury(cell);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(place.engine.names().len(), 1);
     place.engine.down.store(false, SeqCst);
     eventually("it is removed", || place.engine.names().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_kept_ready_of_what_is_asked_for_once() {
+    let place = Place::new(2);
+    place.yard.take(&SandboxSpec { demand: Demand::Once, ..spec() }).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((place.engine.made(), place.yard.ready()), (1, 0));
 }
