@@ -20,14 +20,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use error::{Result, RuntimeError};
 pub use facts::{Exit, Facts, LimitSupport, Probe, Swept};
 pub use sandboxd_files::{
-    CollectRequest, Collected, CollectedFile, File, FilePath, Glob, Omitted, PathError,
+    CollectRequest, Collected, CollectedFile, File, FilePath, Glob, Omitted, PathError, TMP_DIR, WORK_DIR,
 };
 pub use spec::{Command, Demand, KernelLimit, KernelLimits, Prestart, SandboxSpec, Signal};
 
-/// Where the program finds itself: the working directory of every sandbox, whatever the runtime.
-pub const WORK_DIR: &str = "/box/work";
-/// The home of temporary files (`TMPDIR`); it shares its size with [`WORK_DIR`].
-pub const TMP_DIR: &str = "/box/tmp";
 /// Where prepared toolchains (build caches, precompiled headers) are seen, read-only, one folder an executor.
 pub const TOOLCHAIN_DIR: &str = "/opt/toolchains";
 

@@ -9,3 +9,10 @@ mod walk;
 
 pub use types::{CollectRequest, Collected, CollectedFile, File, FilePath, Glob, Omitted, PathError};
 pub use walk::{OMIT_REASONS, Sink, collect, walk};
+
+/// Where the program finds itself: the working directory of every sandbox, whatever the runtime.
+pub const WORK_DIR: &str = "/box/work";
+/// The home of temporary files (`TMPDIR`); it shares its size with [`WORK_DIR`].
+pub const TMP_DIR: &str = "/box/tmp";
+/// What /dev/shm leads to; it shares its size with [`WORK_DIR`].
+pub const SHM_DIR: &str = "/box/shm";

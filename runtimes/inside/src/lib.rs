@@ -2,3 +2,7 @@
 //! share it. Deliberately absent: namespaces, mounts and filters, which differ, and any asynchronous runtime.
 
 pub mod codec;
+pub mod disk;
+pub mod program;
+pub mod reap;
+pub mod sys;

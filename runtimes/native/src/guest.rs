@@ -9,12 +9,11 @@
 //! right. Deliberately absent: trust in nothing but the daemon's frame, which arrives before any foreign code.
 
 use std::{
-    ffi::CString,
     fs,
     io::{Read, Write},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{fs::OpenOptionsExt, net::UnixStream},
+        unix::net::UnixStream,
     },
     path::Path,
 };
@@ -26,12 +25,13 @@ use nix::{
         resource::{Resource, setrlimit},
         stat::{Mode, umask},
     },
-    unistd::{
-        Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setgroups, setresgid, setresuid,
-        setsid,
-    },
+    unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid},
 };
-use sandboxd_contract::WORK_DIR;
+use sandboxd_contract::{FilePath, WORK_DIR};
+use sandboxd_inside::{
+    disk::create_file,
+    program::{execute, move_streams, set_limits},
+};
 
 use crate::{
     landlock, packet,
@@ -93,19 +93,19 @@ fn become_program(socket: &mut UnixStream) -> Result<Option<String>, String> {
     for _ in 0..launch.files {
         receive_file(socket)?;
     }
-    // Soft and hard alike: what the program may use is what it may ever have.
-    for (resource, value) in [
+    set_limits(&[
         (Resource::RLIMIT_FSIZE, launch.file_size_bytes),
         (Resource::RLIMIT_STACK, launch.stack_bytes),
         (Resource::RLIMIT_NOFILE, launch.open_files),
-    ] {
-        setrlimit(resource, value, value).map_err(|errno| format!("{resource:?} of {value}: {errno}"))?;
-    }
+    ])?;
     let [stdin, stdout, stderr] = streams;
-    let moved = dup2_stdin(&stdin).and_then(|()| dup2_stdout(&stdout)).and_then(|()| dup2_stderr(&stderr));
-    moved.map_err(|errno| format!("pass the streams on: {errno}"))?;
+    move_streams(&stdin, &stdout, &stderr)?;
     drop((stdin, stdout, stderr));
-    Ok(Some(execute(&launch, socket)))
+    // The socket closes by itself when exec succeeds, which tells the daemon so; nothing else may stay open.
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    sys::close_all_but(&[stdin.as_fd(), stdout.as_fd(), stderr.as_fd(), socket.as_fd()])
+        .map_err(|errno| format!("close descriptors: {errno}"))?;
+    Ok(Some(execute(&launch.argv, &launch.env)))
 }
 
 fn receive_launch(socket: &mut UnixStream) -> Result<Option<(Launch, [OwnedFd; 3])>, String> {
@@ -138,53 +138,8 @@ fn receive_file(socket: &mut UnixStream) -> Result<(), String> {
     let header = read_frame(socket, u64::from_le_bytes(length))?;
     let header = FileHeader::decode(&header).map_err(|error| error.to_string())?;
     let failed = |error: std::io::Error| format!("{}: {error}", header.path);
-    let path = Path::new(&header.path);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(failed)?;
-    }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(if header.executable { 0o755 } else { 0o644 })
-        .open(path)
-        .map_err(failed)?;
+    let path = FilePath::parse(&header.path).map_err(|error| format!("{}: {error}", header.path))?;
+    let mut file = create_file(Path::new(WORK_DIR), &path, header.executable, None).map_err(failed)?;
     let copied = std::io::copy(&mut socket.take(header.content_bytes), &mut file).map_err(failed)?;
     if copied == header.content_bytes { Ok(()) } else { Err(format!("{}: cut short", header.path)) }
-}
-
-/// Execs; returns only with the reason why it could not.
-fn execute(launch: &Launch, socket: &UnixStream) -> String {
-    let strings =
-        |list: &[Vec<u8>]| -> Result<Vec<CString>, _> { list.iter().cloned().map(CString::new).collect() };
-    let (Ok(argv), Ok(env)) = (strings(&launch.argv), strings(&launch.env)) else {
-        return "an argument holds a NUL".to_owned();
-    };
-    let Some(program) = argv.first() else { return "no program is named".to_owned() };
-    // The socket closes by itself when exec succeeds, which tells the daemon so; nothing else may stay open.
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    if let Err(errno) = sys::close_all_but(&[stdin.as_fd(), stdout.as_fd(), stderr.as_fd(), socket.as_fd()]) {
-        return format!("close descriptors: {errno}");
-    }
-    let mut failure = Errno::ENOENT;
-    for candidate in candidates(program, &launch.env) {
-        let Err(errno) = execve(&candidate, &argv, &env);
-        match errno {
-            // As a shell looks a name up: on with the next folder, but a file that may not be executed is remembered.
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            Errno::EACCES => failure = errno,
-            other => return other.desc().to_owned(),
-        }
-    }
-    failure.desc().to_owned()
-}
-
-/// Where a program may be: itself when its name has a slash, else in each folder of PATH.
-fn candidates(program: &CString, env: &[Vec<u8>]) -> Vec<CString> {
-    if program.as_bytes().contains(&b'/') {
-        return vec![program.clone()];
-    }
-    let path = env.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(b"/usr/bin:/bin");
-    let join = |folder: &[u8]| CString::new([folder, b"/", program.as_bytes()].concat()).ok();
-    path.split(|byte| *byte == b':').filter(|folder| !folder.is_empty()).filter_map(join).collect()
 }

@@ -6,29 +6,22 @@
 //! It ends by being killed, always: with it the kernel kills everything in the slot. Deliberately absent: limits and
 //! requests (the lane's), confinement of the program (see `guest`).
 
-use std::{
-    fs::{self, DirBuilder, Permissions},
-    os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::{DirBuilderExt, PermissionsExt, chown},
-    },
-};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
-    sys::{
-        prctl,
-        signal::{Signal, kill},
-        stat::Mode,
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
+    sys::{prctl, signal::Signal, stat::Mode, wait::waitpid},
     unistd::{ForkResult, Gid, Pid, Uid, setgroups, sethostname, setresgid, setresuid},
 };
 use sandboxd_cgroup::Group;
-use sandboxd_contract::{TMP_DIR, WORK_DIR};
+use sandboxd_contract::WORK_DIR;
+use sandboxd_inside::{
+    disk::make_folders,
+    reap::{bury_the_rest, ended},
+};
 
 use crate::{
     guest::{self, Confinement},
@@ -98,15 +91,7 @@ fn mount_disk(init: &Init) -> Result<(), String> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("tmpfs"), BOX, Some("tmpfs"), flags, Some(options.as_str()))
         .map_err(|errno| format!("mount the disk of {} bytes: {errno}", init.disk_bytes))?;
-    for (folder, mode) in [(WORK_DIR, 0o755), (TMP_DIR, 0o1777), ("/box/shm", 0o1777)] {
-        let failed = |error: std::io::Error| format!("{folder}: {error}");
-        DirBuilder::new().mode(0o700).create(folder).map_err(failed)?;
-        if let Some(users) = init.users {
-            chown(folder, Some(users.program), Some(users.program)).map_err(failed)?;
-        }
-        fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(failed)?;
-    }
-    Ok(())
+    make_folders(init.users.map(|users| users.program))
 }
 
 fn become_guest(init: &Init) -> ! {
@@ -150,35 +135,16 @@ fn drop_rights(init: &Init) -> Result<(), String> {
 }
 
 fn reap(program: Pid, status: &OwnedFd) -> Result<std::convert::Infallible, String> {
-    let ended = loop {
-        match waitpid(None, None) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == program => break code << 8,
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => break signal as i32,
+    let status_word = loop {
+        match waitpid(None, None).map(ended) {
+            Ok(Some((pid, status))) if pid == program => break status,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(format!("wait for the program: {errno}")),
         }
     };
     bury_the_rest();
-    report(status, &FromInit::Ended(ended), &[]);
+    report(status, &FromInit::Ended(status_word), &[]);
     // Until killed; or until the lane is gone, had it died before this process was tied to it.
     while packet::receive(status.as_fd(), &mut [0; 8]).is_ok_and(|(received, _)| received > 0) {}
     sys::exit_now(0)
-}
-
-/// Kills and reaps until nobody is left: every orphan of the slot is this process's child.
-fn bury_the_rest() {
-    let mut flags = WaitPidFlag::WNOHANG;
-    loop {
-        match waitpid(None, Some(flags)) {
-            Err(Errno::ECHILD) => return,
-            // Somebody lives. All of them, at once; then wait for one after the other.
-            Ok(WaitStatus::StillAlive) => {
-                // ESRCH: they went by themselves in between.
-                let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-                flags = WaitPidFlag::empty();
-            }
-            // A child that was forked while the signal went round is met on the next one.
-            Ok(_) | Err(_) => flags = WaitPidFlag::WNOHANG,
-        }
-    }
 }

@@ -112,9 +112,7 @@ impl Slot {
         };
         let (status, init_status) = pair(SockType::SeqPacket)?;
         let (launch, guest_launch) = pair(SockType::Stream)?;
-        let cloned = workshop
-            .thread
-            .clone(NAMESPACES, group.clone_into())
+        let cloned = sys::clone(workshop.thread, NAMESPACES, group.clone_into())
             .map_err(|errno| format!("clone into new namespaces: {errno}"))?;
         let (pid, pidfd) = match cloned {
             Cloned::Child => init::run(Init {

@@ -1,8 +1,8 @@
-//! Every `unsafe` block of the native runtime: system calls that nix has no safe wrapper for, and fork.
+//! Every `unsafe` block of the native runtime: system calls that nix has no safe wrapper for. What the agent of the
+//! container runtimes needs as well is in `sandboxd-inside`, and handed on here.
 //!
 //! Deliberately absent: decisions. Each function is one call or one idiom, typed so that the rest of the crate
-//! can't misuse it. Called by the spawner and its
-//! descendants; the daemon uses none of it but [`own`].
+//! can't misuse it. Called by the spawner and its descendants; the daemon uses none of it but [`own`].
 
 #![allow(unsafe_code)]
 
@@ -11,56 +11,34 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-use nix::{
-    errno::Errno,
-    libc,
-    sys::signal::{SigHandler, SigSet, SigmaskHow, Signal},
-    unistd::{ForkResult, Pid},
+use nix::{errno::Errno, libc, unistd::Pid};
+pub(crate) use sandboxd_inside::sys::{
+    CAP_KILL, SingleThread, close_all_but, drop_bounding_set, exit_now, reset_signals, set_capabilities,
 };
 
 type Result<T> = nix::Result<T>;
 
-/// Proof that this process has one thread, so that a forked child may go on running ordinary code.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SingleThread(());
-
-impl SingleThread {
-    /// # Errors
-    /// EBUSY when there is another thread; whatever reading /proc/self/task meets.
-    pub(crate) fn prove() -> Result<Self> {
-        let tasks = std::fs::read_dir("/proc/self/task")
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
-        if tasks.count() == 1 { Ok(Self(())) } else { Err(Errno::EBUSY) }
-    }
-
-    pub(crate) fn fork(self) -> Result<ForkResult> {
-        // SAFETY: the process has one thread (proved at construction, and this crate's helper processes never
-        // start another), so no lock is held by a thread that the child lacks.
-        unsafe { nix::unistd::fork() }
-    }
-
-    /// Like fork, into new namespaces and, where given, straight into a v2 cgroup.
-    pub(crate) fn clone(self, namespaces: u64, cgroup: Option<BorrowedFd>) -> Result<Cloned> {
-        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-        const CLONE_PIDFD: u64 = 0x1000;
-        let mut pidfd: libc::c_int = -1;
-        // The layout of `struct clone_args`, clone(2): eleven words, those of no use here zero.
-        let mut arguments = [0_u64; 11];
-        arguments[0] = namespaces | CLONE_PIDFD | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
-        arguments[1] = &raw mut pidfd as u64;
-        arguments[4] = libc::SIGCHLD as u64;
-        arguments[10] = cgroup.map_or(0, |fd| fd.as_raw_fd() as u64);
-        // SAFETY: without CLONE_VM and with no stack given this is fork(2) with more namespaces: the child runs on
-        // its own copy of this stack. One thread only, as proved. `arguments` and `pidfd` outlive the call.
-        let pid =
-            unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, std::mem::size_of_val(&arguments)) };
-        match Errno::result(pid)? {
-            0 => Ok(Cloned::Child),
-            pid => {
-                // SAFETY: CLONE_PIDFD succeeded, so `pidfd` is a new descriptor that nobody else owns.
-                let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-                Ok(Cloned::Parent { pid: Pid::from_raw(pid as libc::pid_t), pidfd })
-            }
+/// Like fork, into new namespaces and, where given, straight into a v2 cgroup.
+pub(crate) fn clone(_proof: SingleThread, namespaces: u64, cgroup: Option<BorrowedFd>) -> Result<Cloned> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    const CLONE_PIDFD: u64 = 0x1000;
+    let mut pidfd: libc::c_int = -1;
+    // The layout of `struct clone_args`, clone(2): eleven words, those of no use here zero.
+    let mut arguments = [0_u64; 11];
+    arguments[0] = namespaces | CLONE_PIDFD | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
+    arguments[1] = &raw mut pidfd as u64;
+    arguments[4] = libc::SIGCHLD as u64;
+    arguments[10] = cgroup.map_or(0, |fd| fd.as_raw_fd() as u64);
+    // SAFETY: without CLONE_VM and with no stack given this is fork(2) with more namespaces: the child runs on
+    // its own copy of this stack. One thread only, as proved. `arguments` and `pidfd` outlive the call.
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, std::mem::size_of_val(&arguments)) };
+    match Errno::result(pid)? {
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: CLONE_PIDFD succeeded, so `pidfd` is a new descriptor that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid: Pid::from_raw(pid as libc::pid_t), pidfd })
         }
     }
 }
@@ -100,76 +78,6 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd, signal: i32) -> Result<()> {
         )
     };
     Errno::result(done).map(drop)
-}
-
-/// Closes every descriptor but those of `keep`; owners of the others must never run again.
-pub(crate) fn close_all_but(keep: &[BorrowedFd]) -> Result<()> {
-    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
-    kept.sort_unstable();
-    let mut first = 0;
-    for fd in kept {
-        if fd > first {
-            close_range(first, fd - 1)?;
-        }
-        first = fd + 1;
-    }
-    close_range(first, u32::MAX)
-}
-
-fn close_range(first: u32, last: u32) -> Result<()> {
-    // SAFETY: plain integers. Called right before exec, or by a process that never returns to an owner of what it closes.
-    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
-}
-
-/// Puts every signal back to its default and unblocks all: what a program expects to be born with.
-pub(crate) fn reset_signals() -> Result<()> {
-    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
-        // SAFETY: SIG_DFL is no handler, so no code of ours can run at a bad moment.
-        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
-    }
-    nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
-}
-
-/// Empties the capability bounding set: nothing executed from now on can gain one.
-pub(crate) fn drop_bounding_set() -> Result<()> {
-    for capability in 0..64_u64 {
-        // SAFETY: plain integers.
-        let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
-        match Errno::result(done) {
-            Ok(_) => {}
-            // Past the last capability of this kernel.
-            Err(Errno::EINVAL) => return Ok(()),
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-/// CAP_KILL of capabilities(7), as a bit.
-pub(crate) const CAP_KILL: u32 = 1 << 5;
-
-/// Sets the effective and permitted sets to `low` (capabilities 0 to 31) and clears the inheritable set.
-pub(crate) fn set_capabilities(low: u32) -> Result<()> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    #[repr(C)]
-    #[derive(Clone, Copy)]
-    struct Data {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    const VERSION_3: u32 = 0x2008_0522;
-    let mut header = Header { version: VERSION_3, pid: 0 };
-    let data = [
-        Data { effective: low, permitted: low, inheritable: 0 },
-        Data { effective: 0, permitted: 0, inheritable: 0 },
-    ];
-    // SAFETY: header and data have the layout that capset(2) gives for version 3, and outlive the call.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)
 }
 
 /// Loads a seccomp filter for the calling thread. no_new_privs must be set.
@@ -247,10 +155,4 @@ pub(crate) fn resize_tmpfs(root: BorrowedFd, size_bytes: u64) -> Result<()> {
         )
     };
     Errno::result(done).map(drop)
-}
-
-/// Ends the process at once: no destructors, no flushing of what a parent also holds.
-pub(crate) fn exit_now(code: i32) -> ! {
-    // SAFETY: _exit(2) never returns and touches no memory.
-    unsafe { libc::_exit(code) }
 }
