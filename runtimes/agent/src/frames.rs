@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  daemon                                  agent
-//!         <──────────── Hello ────────────         once the program's process is parked
+//!         <───── Hello, StdinCredit ──────         once the program's process is parked
 //!   [Prestart ──────────────────────────>          the interpreter is started and meets a FIFO
 //!         <── Parked | NotStarted ────────]         once it has opened that
 //!    Put, PutData… ─────────────────────>         any number of files
 //!    Start | Resume ────────────────────>
 //!         <──── Started | NotStarted ─────
 //!    Stdin…, StdinEnd, Signal ──────────>
-//!         <──── StdinCredit, Output… ─────
+//!         <─ StdinCredit, Output…, OutputEnd
 //!    Credit ────────────────────────────>
 //!         <──────────── Ended ────────────         all of the program's processes are dead
 //!    Collect ───────────────────────────>
@@ -23,8 +23,21 @@
 use bytes::Bytes;
 use sandboxd_inside::codec::{Malformed, Reader, Writer};
 
+use crate::MAX_DATA_BYTES;
+
 /// Of these frames. An agent in an image may be older than the daemon.
 pub const VERSION: u32 = 1;
+
+/// The largest content of a frame to the agent: the command line and the environment of a Start. Data comes in frames
+/// of [`crate::MAX_DATA_BYTES`] at most.
+pub const MAX_TO_AGENT_BYTES: usize = 8 * 1024 * 1024;
+/// The largest content of a frame from the agent: data, or the path of a file that a program made.
+pub const MAX_FROM_AGENT_BYTES: usize = MAX_DATA_BYTES + 4096;
+
+/// The kind of a [`ToAgent::Start`], which the agent passes on as it came.
+pub const START_KIND: u8 = 2;
+/// The kind of a [`FromAgent::FileData`], whose content is bytes and nothing else.
+pub const FILE_DATA_KIND: u8 = 9;
 
 /// Daemon to agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +111,8 @@ pub enum FromAgent {
         program: String,
         reason: String,
     },
-    /// So many more bytes of stdin may come.
+    /// So many more bytes of stdin may come; the first comes with Hello, so that they may follow Start at once. None
+    /// come after a program has closed its stdin.
     StdinCredit {
         bytes: u64,
     },
@@ -106,8 +120,10 @@ pub enum FromAgent {
         output: Output,
         bytes: Bytes,
     },
+    /// After the last byte of it; not after NotStarted. It may come before Ended or after it.
     OutputEnd(Output),
-    /// The first process has ended with this wait status, and whatever it left behind is dead.
+    /// The first process has ended with this wait status, and whatever it left behind is dead. What is left in its
+    /// pipes still comes, as far as there is credit.
     Ended {
         status: u32,
     },
@@ -141,7 +157,7 @@ impl ToAgent {
             Self::PutData(bytes) => return (1, bytes.to_vec()),
             Self::Start(start) => {
                 start.encode(&mut out);
-                2
+                START_KIND
             }
             Self::Stdin(bytes) => return (3, bytes.to_vec()),
             Self::StdinEnd => 4,
@@ -172,6 +188,7 @@ impl ToAgent {
     /// When it is no such frame.
     pub fn decode(kind: u8, content: Bytes) -> Result<Self, Malformed> {
         match kind {
+            1 | 3 if content.len() > MAX_DATA_BYTES => return Err(Malformed),
             1 => return Ok(Self::PutData(content)),
             3 => return Ok(Self::Stdin(content)),
             _ => {}
@@ -182,7 +199,7 @@ impl ToAgent {
                 let (executable, content_bytes) = (input.byte()? != 0, input.number()?);
                 Self::Put { path: input.string()?, executable, content_bytes }
             }
-            2 => Self::Start(Start::decode(&mut input)?),
+            START_KIND => Self::Start(Start::decode(&mut input)?),
             4 => Self::StdinEnd,
             5 => Self::Credit { output: Output::of(input.byte()?)?, bytes: input.number()? },
             6 => Self::Signal(small(input.number()?)?),
@@ -225,6 +242,14 @@ impl Output {
         }
     }
 
+    /// The kind of the frame that carries its bytes and nothing else.
+    pub fn kind(self) -> u8 {
+        match self {
+            Self::Stdout => 4,
+            Self::Stderr => 5,
+        }
+    }
+
     fn of(number: u8) -> Result<Self, Malformed> {
         match number {
             1 => Ok(Self::Stdout),
@@ -252,8 +277,7 @@ impl FromAgent {
                 out.number(*bytes);
                 3
             }
-            Self::Output { output: Output::Stdout, bytes } => return (4, bytes.to_vec()),
-            Self::Output { output: Output::Stderr, bytes } => return (5, bytes.to_vec()),
+            Self::Output { output, bytes } => return (output.kind(), bytes.to_vec()),
             Self::OutputEnd(output) => {
                 out.byte(output.number());
                 6
@@ -266,7 +290,7 @@ impl FromAgent {
                 out.byte(u8::from(*executable)).number(*content_bytes).bytes(path.as_bytes());
                 8
             }
-            Self::FileData(bytes) => return (9, bytes.to_vec()),
+            Self::FileData(bytes) => return (FILE_DATA_KIND, bytes.to_vec()),
             Self::Omitted { path, reason } => {
                 out.bytes(path.as_bytes()).bytes(short(reason));
                 10
@@ -287,7 +311,7 @@ impl FromAgent {
         match kind {
             4 => return Ok(Self::Output { output: Output::Stdout, bytes: content }),
             5 => return Ok(Self::Output { output: Output::Stderr, bytes: content }),
-            9 => return Ok(Self::FileData(content)),
+            FILE_DATA_KIND => return Ok(Self::FileData(content)),
             _ => {}
         }
         let mut input = Reader::new(&content);

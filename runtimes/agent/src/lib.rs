@@ -4,5 +4,8 @@
 mod frames;
 mod stream;
 
-pub use frames::{FromAgent, Output, Start, ToAgent, VERSION};
+pub use frames::{
+    FILE_DATA_KIND, FromAgent, MAX_FROM_AGENT_BYTES, MAX_TO_AGENT_BYTES, Output, START_KIND, Start, ToAgent,
+    VERSION,
+};
 pub use stream::{Decoder, MAX_DATA_BYTES, Oversized, header};
