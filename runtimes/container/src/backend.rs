@@ -13,6 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub const AGENT_PATH: &str = "/.sandboxd/agent";
 /// The tmpfs of every container: [`sandboxd_contract::WORK_DIR`] and the other folders that count as its disk.
 pub const DISK_DIR: &str = "/box";
+/// Where gVisor must see the agent a second time: it covers a /tmp that leads to an empty folder with a tmpfs of its own,
+/// whose files would count as nobody's disk. With a mount in that folder it does not.
+pub const GVISOR_TMP_GUARD: &str = "/box/tmp/.sandboxd";
 /// Inodes of that tmpfs, each charged to the program's memory.
 pub const DISK_INODES: u64 = 64 * 1024;
 /// The label, or whatever an engine calls it, with the name of the daemon that made something.

@@ -18,7 +18,11 @@ use sandboxd_files::{FilePath, SHM_DIR, TMP_DIR, WORK_DIR};
 pub fn make_folders(owner: Option<u32>) -> Result<(), String> {
     for (folder, mode) in [(WORK_DIR, 0o755), (TMP_DIR, 0o1777), (SHM_DIR, 0o1777)] {
         let failed = |error: io::Error| format!("{folder}: {error}");
-        DirBuilder::new().mode(0o700).create(folder).map_err(failed)?;
+        match DirBuilder::new().mode(0o700).create(folder) {
+            // A mount below it has made it.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            Ok(()) | Err(_) => {}
+        }
         // Before it is given away: the agent has no right to change what is not its own.
         fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(failed)?;
         if let Some(owner) = owner {

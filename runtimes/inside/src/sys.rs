@@ -53,7 +53,8 @@ pub fn close_all_but(keep: &[BorrowedFd]) -> Result<()> {
         }
         first = fd + 1;
     }
-    close_range(first, u32::MAX)
+    // Not u32::MAX, as Linux would have it: gVisor takes no number that is no descriptor.
+    close_range(first, i32::MAX.cast_unsigned())
 }
 
 /// What the processes here may have had open before a kernel without close_range(2) (gVisor's, once) is asked to.

@@ -75,6 +75,7 @@ fn start(outbox: &mut Outbox) -> Result<Agent, String> {
     }
     outbox.set_up()?;
     prctl::set_dumpable(false).map_err(step("forbid dumps"))?;
+    prepare::line()?;
     umask(Mode::from_bits_truncate(0o022));
     prepare::disk()?;
     let children = watch_children().map_err(step("watch children"))?;

@@ -1,11 +1,31 @@
-//! The container's file system as programs expect it, before any of them is there: the disk's folders, /tmp, /dev/shm.
+//! The container as programs shall find it, before any of them is there: the line to the daemon, the disk's folders,
+//! /tmp, /dev/shm.
 
-use std::{fs, io, os::unix::fs::MetadataExt};
+use std::{fs, io};
 
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
 use sandboxd_files::{SHM_DIR, TMP_DIR};
 use sandboxd_inside::disk;
 
 use crate::PROGRAM_USER;
+
+/// Looks that the pipes to and from the daemon are not the program's to open. On Linux nobody gets through
+/// /proc/1/fd; in gVisor only the pipe's own mode keeps a program from writing frames.
+///
+/// # Errors
+/// One sentence.
+pub(crate) fn line() -> Result<(), String> {
+    let open_to_others = |stat: FileStat| {
+        let pipe = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO;
+        pipe && (stat.st_uid == PROGRAM_USER || stat.st_mode & Mode::S_IRWXO.bits() != 0)
+    };
+    for line in [fstat(io::stdin()), fstat(io::stdout())] {
+        if line.is_ok_and(open_to_others) {
+            return Err("the program could open the pipes to the daemon".to_owned());
+        }
+    }
+    Ok(())
+}
 
 /// Makes the folders of the disk and looks that /tmp is on it.
 ///
@@ -25,10 +45,10 @@ pub(crate) fn disk() -> Result<(), String> {
     Ok(())
 }
 
-/// By a link or by a mount.
+/// By a link or by a mount. stat(2), since the standard library's statx(2) fails in gVisor's older kernels.
 fn same_folder(path: &str, other: &str) -> bool {
-    match (fs::metadata(path), fs::metadata(other)) {
-        (Ok(one), Ok(two)) => (one.dev(), one.ino()) == (two.dev(), two.ino()),
+    match (stat(path), stat(other)) {
+        (Ok(one), Ok(two)) => (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino),
         _ => false,
     }
 }
