@@ -21,9 +21,11 @@ fn to_agent() -> Vec<ToAgent> {
         ToAgent::Put { path: "a/b".to_owned(), executable: true, content_bytes: 7 },
         ToAgent::PutData(Bytes::from_static(b"\0\xff")),
         ToAgent::Start(start.clone()),
+        ToAgent::Prestart { start: start.clone(), script: "main.py".to_owned() },
         ToAgent::Start(Start { tasks: Some(64), argv: Vec::new(), ..start }),
         ToAgent::Stdin(Bytes::new()),
         ToAgent::StdinEnd,
+        ToAgent::Resume,
         ToAgent::Credit { output: Output::Stdout, bytes: 1 },
         ToAgent::Credit { output: Output::Stderr, bytes: u64::MAX },
         ToAgent::Signal(9),
@@ -36,6 +38,7 @@ fn from_agent() -> Vec<FromAgent> {
     vec![
         FromAgent::Hello { version: 1 },
         FromAgent::Started,
+        FromAgent::Parked,
         FromAgent::NotStarted { program: "sh".to_owned(), reason: reason.clone() },
         FromAgent::StdinCredit { bytes: 5 },
         FromAgent::Output { output: Output::Stdout, bytes: Bytes::from_static(b"\xfe") },
@@ -73,10 +76,9 @@ fn every_frame_comes_back_as_it_went() {
 
 #[test]
 fn what_is_cut_short_is_malformed() {
-    for frame in to_agent()
-        .into_iter()
-        .filter(|frame| !matches!(frame, ToAgent::PutData(_) | ToAgent::Stdin(_) | ToAgent::StdinEnd))
-    {
+    for frame in to_agent().into_iter().filter(|frame| {
+        !matches!(frame, ToAgent::PutData(_) | ToAgent::Stdin(_) | ToAgent::StdinEnd | ToAgent::Resume)
+    }) {
         let (kind, content) = frame.encode();
         for end in 0..content.len() {
             assert!(ToAgent::decode(kind, Bytes::copy_from_slice(&content[..end])).is_err(), "{frame:?}");
@@ -123,7 +125,8 @@ fn held(frame: &ToAgent) -> usize {
         ToAgent::PutData(bytes) | ToAgent::Stdin(bytes) => bytes.len(),
         ToAgent::Start(start) => all(&start.argv) + all(&start.env),
         ToAgent::Collect { globs, .. } => all(globs),
-        ToAgent::StdinEnd | ToAgent::Credit { .. } | ToAgent::Signal(_) => 0,
+        ToAgent::Prestart { start, script } => script.len() + all(&start.argv) + all(&start.env),
+        ToAgent::StdinEnd | ToAgent::Credit { .. } | ToAgent::Signal(_) | ToAgent::Resume => 0,
     }
 }
 

@@ -18,6 +18,8 @@ mod owner;
 mod runtime;
 mod sandbox;
 mod streams;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod yard;

@@ -11,7 +11,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use sandboxd_agent::{Decoder, FromAgent, MAX_DATA_BYTES, Output, Start, ToAgent, VERSION, header};
+use sandboxd_agent::{
+    Decoder, FromAgent, MAX_DATA_BYTES, MAX_FROM_AGENT_BYTES, Output, Start, ToAgent, VERSION, header,
+};
 use sandboxd_contract::{
     CollectRequest, Collected, CollectedFile, Exit, File, Omitted, Result, RuntimeError, Started,
 };
@@ -23,8 +25,6 @@ use tokio::{
 
 use crate::streams::{Inlet, OUTPUT_WINDOW_BYTES, Outlet, OutputReader, Pulled, StdinWriter};
 
-/// The largest frame that an agent sends: data, or a path and a sentence.
-const MAX_FRAME_BYTES: usize = MAX_DATA_BYTES + 8 * 1024;
 /// Frames that wait to be written, and collected pieces that wait to be taken.
 const QUEUED_FRAMES: usize = 16;
 
@@ -286,7 +286,7 @@ async fn read(
     shared: &Shared,
     mut stdout: Box<dyn AsyncRead + Send + Unpin>,
 ) -> std::result::Result<std::convert::Infallible, String> {
-    let mut decoder = Decoder::new(MAX_FRAME_BYTES);
+    let mut decoder = Decoder::new(MAX_FROM_AGENT_BYTES);
     loop {
         let next = decoder
             .next_frame()

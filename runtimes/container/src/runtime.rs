@@ -42,6 +42,11 @@ impl ContainerRuntime {
         Ok(Arc::new(Self { name: name.to_owned(), config, yard, tended: OnceCell::new() }))
     }
 
+    /// The name that this daemon's containers carry.
+    pub fn owner(&self) -> &str {
+        self.yard.owner()
+    }
+
     fn support(&self, limit: KernelLimit, missing: &[(KernelLimit, String)]) -> LimitSupport {
         match missing.iter().find(|(one, _)| *one == limit) {
             None => LimitSupport::Held,

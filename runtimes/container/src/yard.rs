@@ -125,6 +125,10 @@ impl Yard {
         Ok(examined)
     }
 
+    pub(crate) fn owner(&self) -> &str {
+        &self.owner.name
+    }
+
     /// How many stand ready.
     pub(crate) fn ready(&self) -> usize {
         lock(&self.shelves).values().map(|shelf| shelf.ready.len()).sum()

@@ -15,6 +15,7 @@ mod outputs;
 mod park;
 mod prepare;
 mod put;
+mod script;
 mod serve;
 
 use std::process::ExitCode;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  parked ──Start──> starting ──socket closed: Started──> running ──the first process ended──> over ──Collect…
-//!                       └────────a sentence: NotStarted─────────────────────────────────────────^
+//!     │                 └────────a sentence: NotStarted────^────────────────────────────────────^
+//!     └─Prestart─> starting ──socket closed, FIFO opened: Parked──> waiting ──Resume
 //! ```
 //! A daemon that does not read holds up its own output only: while its queue is full the program's pipes are not read,
 //! but frames still are, so that a signal gets through.
@@ -40,15 +41,39 @@ use crate::{
     outputs::Stream,
     park::{MAX_SENTENCE_BYTES, Parked},
     put::Putting,
+    script::{Feed, Script},
     shed,
 };
 
 enum Life {
-    Parked { child: Pid, socket: UnixStream },
-    Starting { child: Pid, socket: UnixStream, program: String },
-    Running { child: Pid },
+    Parked {
+        child: Pid,
+        socket: UnixStream,
+    },
+    Starting {
+        child: Pid,
+        socket: UnixStream,
+        program: String,
+        ahead: Option<Script>,
+    },
+    /// An interpreter was executed that has not opened its program yet.
+    Waking {
+        child: Pid,
+        program: String,
+        script: Script,
+    },
+    Waiting {
+        child: Pid,
+        script: Script,
+    },
+    Running {
+        child: Pid,
+    },
     Over,
 }
+
+/// How often it is looked whether an interpreter has opened its program.
+const WAKING_POLL_MS: u16 = 2;
 
 pub(crate) struct Agent {
     life: Life,
@@ -56,6 +81,8 @@ pub(crate) struct Agent {
     decoder: Decoder,
     putting: Putting,
     stdin: Input,
+    /// The program, where an interpreter waited for it.
+    feed: Option<Feed>,
     outputs: [Stream; 2],
     /// Where whatever is read comes to first.
     scratch: Vec<u8>,
@@ -68,6 +95,7 @@ enum Source {
     Child,
     Deaths,
     Stdin,
+    Feed,
     Output(usize),
 }
 
@@ -83,6 +111,7 @@ impl Agent {
             decoder: Decoder::new(MAX_TO_AGENT_BYTES),
             putting: Putting::default(),
             stdin: Input::new(stdin).map_err(step)?,
+            feed: None,
             outputs: [
                 Stream::new(Output::Stdout, stdout).map_err(step)?,
                 Stream::new(Output::Stderr, stderr).map_err(step)?,
@@ -115,6 +144,7 @@ impl Agent {
                 Source::Child => self.hear_child(outbox)?,
                 Source::Deaths => self.reap(outbox)?,
                 Source::Stdin => self.stdin.pump(),
+                Source::Feed => self.pump_feed(),
                 Source::Output(at) => {
                     if let Some(stream) = self.outputs.get_mut(at) {
                         stream.pump(&mut self.scratch, outbox);
@@ -122,6 +152,7 @@ impl Agent {
                 }
             }
         }
+        self.look_for_waking(outbox)?;
         if matches!(self.life, Life::Over) {
             self.outputs.iter_mut().for_each(|stream| stream.end_if_empty(outbox));
         }
@@ -141,6 +172,8 @@ impl Agent {
         }
         watched.push((Source::Deaths, self.children.as_fd(), PollFlags::POLLIN));
         watched.extend(self.stdin.waiting().map(|fd| (Source::Stdin, fd, PollFlags::POLLOUT)));
+        let feed = self.feed.as_ref().and_then(Feed::waiting);
+        watched.extend(feed.map(|fd| (Source::Feed, fd, PollFlags::POLLOUT)));
         if outbox.has_room() {
             let outputs = self.outputs.iter().enumerate();
             watched.extend(
@@ -149,7 +182,11 @@ impl Agent {
         }
         let mut polled: Vec<PollFd> =
             watched.iter().map(|(_, fd, events)| PollFd::new(*fd, *events)).collect();
-        match poll(&mut polled, PollTimeout::NONE) {
+        let timeout = match self.life {
+            Life::Waking { .. } => PollTimeout::from(WAKING_POLL_MS),
+            _ => PollTimeout::NONE,
+        };
+        match poll(&mut polled, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Stop::Broken(format!("poll: {errno}"))),
         }
@@ -199,8 +236,18 @@ impl Agent {
             }
             ToAgent::Start(start) => {
                 let program = start.argv.into_iter().next().unwrap_or_default();
-                self.start(program, &content, outbox)?;
+                // Nothing is given away any more; what is collected may still be anybody's.
+                shed(CAP_DAC_OVERRIDE | CAP_KILL).map_err(Stop::Broken)?;
+                self.start(program, &content, None, outbox)?;
             }
+            ToAgent::Prestart { start, script } => {
+                self.before_the_start("an interpreter")?;
+                let script = Script::make(&script).map_err(Stop::Broken)?;
+                let program = start.argv.first().cloned().unwrap_or_default();
+                let (_, content) = ToAgent::Start(start).encode();
+                self.start(program, &content, Some(script), outbox)?;
+            }
+            ToAgent::Resume => self.resume(outbox)?,
             ToAgent::Stdin(bytes) => {
                 self.stdin.take(&bytes).map_err(Stop::Broken)?;
                 self.stdin.pump();
@@ -234,14 +281,20 @@ impl Agent {
     }
 
     fn before_the_start(&self, what: &str) -> Result<(), Stop> {
-        if matches!(self.life, Life::Parked { .. }) {
+        if matches!(self.life, Life::Parked { .. } | Life::Waiting { .. }) {
             return Ok(());
         }
         Err(Stop::Broken(format!("{what} came after the start")))
     }
 
     /// Tells the parked process what to become, in the daemon's own words. It reads them at once.
-    fn start(&mut self, program: String, content: &[u8], outbox: &mut Outbox) -> Result<(), Stop> {
+    fn start(
+        &mut self,
+        program: String,
+        content: &[u8],
+        ahead: Option<Script>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Stop> {
         let (child, mut socket) = match std::mem::replace(&mut self.life, Life::Over) {
             Life::Parked { child, socket } => (child, socket),
             other => {
@@ -249,8 +302,6 @@ impl Agent {
                 return Err(Stop::Broken("a second start".to_owned()));
             }
         };
-        // Nothing is given away any more; what is collected may still be anybody's.
-        shed(CAP_DAC_OVERRIDE | CAP_KILL).map_err(Stop::Broken)?;
         if let Some(reason) = self.putting.finish().map_err(Stop::Broken)? {
             outbox.frame(&FromAgent::NotStarted { program, reason: reason.to_owned() });
             self.not_started();
@@ -260,20 +311,63 @@ impl Agent {
         let told = socket.write_all(&length).and_then(|()| socket.write_all(content));
         // When the child is gone, its end tells.
         let _ = told.and_then(|()| socket.set_nonblocking(true));
-        self.life = Life::Starting { child, socket, program };
+        self.life = Life::Starting { child, socket, program, ahead };
         Ok(())
+    }
+
+    /// Whether the interpreter has opened its program by now.
+    fn look_for_waking(&mut self, outbox: &mut Outbox) -> Result<(), Stop> {
+        let Life::Waking { script, .. } = &mut self.life else { return Ok(()) };
+        if script.is_opened().map_err(Stop::Broken)?
+            && let Life::Waking { child, script, .. } = std::mem::replace(&mut self.life, Life::Over)
+        {
+            self.life = Life::Waiting { child, script };
+            outbox.frame(&FromAgent::Parked);
+        }
+        Ok(())
+    }
+
+    /// Lets the interpreter that waits have its program.
+    fn resume(&mut self, outbox: &mut Outbox) -> Result<(), Stop> {
+        let Life::Waiting { child, script } = std::mem::replace(&mut self.life, Life::Over) else {
+            return Err(Stop::Broken("nothing waits for its program".to_owned()));
+        };
+        shed(CAP_DAC_OVERRIDE | CAP_KILL).map_err(Stop::Broken)?;
+        if let Some(reason) = self.putting.finish().map_err(Stop::Broken)? {
+            let program = "the program".to_owned();
+            outbox.frame(&FromAgent::NotStarted { program, reason: reason.to_owned() });
+            self.not_started();
+            return Ok(());
+        }
+        self.feed = Some(script.feed().map_err(Stop::Broken)?);
+        self.life = Life::Running { child };
+        outbox.frame(&FromAgent::Started);
+        self.pump_feed();
+        Ok(())
+    }
+
+    fn pump_feed(&mut self) {
+        if let Some(feed) = &mut self.feed {
+            feed.pump();
+        }
     }
 
     /// The end of the child's socket means that it was executed, words before it that it was not.
     fn hear_child(&mut self, outbox: &mut Outbox) -> Result<(), Stop> {
-        let Life::Starting { child, socket, program } = &mut self.life else { return Ok(()) };
+        let Life::Starting { child, socket, program, ahead } = &mut self.life else { return Ok(()) };
         let child = *child;
         let mut sentence = Vec::new();
         match socket.take(MAX_SENTENCE_BYTES).read_to_end(&mut sentence) {
-            Ok(0) => {
-                self.life = Life::Running { child };
-                outbox.frame(&FromAgent::Started);
-            }
+            Ok(0) => match ahead.take() {
+                Some(script) => {
+                    let program = std::mem::take(program);
+                    self.life = Life::Waking { child, program, script };
+                }
+                None => {
+                    self.life = Life::Running { child };
+                    outbox.frame(&FromAgent::Started);
+                }
+            },
             // It ends in a moment.
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && sentence.is_empty() => {}
             Ok(_) | Err(_) => {
@@ -301,7 +395,7 @@ impl Agent {
                 // It is not reaped yet, so the number is still its own.
                 let _ = kill(*child, signal);
             }
-            Life::Parked { .. } | Life::Over => {}
+            Life::Parked { .. } | Life::Waking { .. } | Life::Waiting { .. } | Life::Over => {}
         }
         Ok(())
     }
@@ -326,11 +420,19 @@ impl Agent {
             // It is dead, so its socket has ended.
             self.hear_child(outbox)?;
         }
-        match self.life {
-            Life::Parked { child, .. } if child == pid => {
+        match &mut self.life {
+            Life::Parked { child, .. } | Life::Waiting { child, .. } if *child == pid => {
                 Err(Stop::Broken(format!("the parked process ended with wait status {status:#x}")))
             }
-            Life::Running { child } if child == pid => {
+            Life::Waking { child, program, .. } if *child == pid => {
+                let reason = format!("it ended with wait status {status:#x} before it opened its program");
+                let program = std::mem::take(program);
+                outbox.frame(&FromAgent::NotStarted { program, reason });
+                self.not_started();
+                Ok(())
+            }
+            Life::Running { child } if *child == pid => {
+                self.feed = None;
                 reap::bury_the_rest();
                 self.stdin.close();
                 self.life = Life::Over;
