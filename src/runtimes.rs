@@ -1,23 +1,33 @@
 //! The registry of runtimes: which crate makes which kind. A new kind is one line here.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use async_trait::async_trait;
-use sandboxd_contract::{
-    KernelLimit, LimitSupport, Probe, Result, Runtime, RuntimeError, Sandbox, SandboxSpec, Swept,
-};
+use sandboxd_container::{Backend, ContainerConfig, ContainerRuntime};
+use sandboxd_contract::{Result, Runtime};
+use sandboxd_docker::{DockerBackend, DockerConfig};
 use sandboxd_native::{NativeConfig, NativeRuntime};
 
 use crate::{
-    config::{Config, RuntimeConfig, RuntimeKind},
+    config::{Config, PoolSettings, RuntimeConfig, RuntimeKind},
     house::Stay,
 };
+
+/// Below the state folder: what the runtimes that keep containers have there.
+const CONTAINERS: &str = "containers";
 
 /// Starts a configured runtime; it makes no sandbox before it is asked to.
 ///
 /// # Errors
 /// When the system refuses even to begin. What the host lacks is told by the runtime's probe.
 pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Result<Arc<dyn Runtime>> {
+    let containers = |backend: Arc<dyn Backend>, pool: &PoolSettings| -> Result<Arc<dyn Runtime>> {
+        let container = ContainerConfig {
+            state_dir: config.state_dir.join(CONTAINERS),
+            warm: if stay == Stay::Long { pool.warm } else { 0 },
+            allow_missing: pool.allow_missing.clone(),
+        };
+        Ok(ContainerRuntime::start(&runtime.name, backend, container)?)
+    };
     match &runtime.kind {
         RuntimeKind::Native(native) => {
             let native = NativeConfig {
@@ -33,12 +43,19 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Res
             };
             Ok(NativeRuntime::start(&runtime.name, native)?)
         }
-        kind => Ok(Arc::new(Absent { name: runtime.name.clone(), kind: kind.name() })),
+        RuntimeKind::Docker(docker) => {
+            let settings =
+                DockerConfig { host: docker.host.clone(), oci_runtime: docker.oci_runtime.clone() };
+            containers(Arc::new(DockerBackend::new(settings)), &docker.pool)
+        }
+        RuntimeKind::Containerd(_) => {
+            Err(sandboxd_contract::RuntimeError::unavailable("containerd is not built into this version"))
+        }
     }
 }
 
 /// The folder of prepared toolchains, made when it is not there; without it programs only compile slower.
-fn toolchains(config: &Config) -> Option<std::path::PathBuf> {
+fn toolchains(config: &Config) -> Option<PathBuf> {
     let folder = config.state_dir.join(crate::prepare::TOOLCHAINS);
     match std::fs::create_dir_all(&folder) {
         Ok(()) => Some(folder),
@@ -46,41 +63,5 @@ fn toolchains(config: &Config) -> Option<std::path::PathBuf> {
             tracing::warn!(folder = %folder.display(), %error, "no folder for prepared toolchains");
             None
         }
-    }
-}
-
-/// A runtime that is configured and not built in: it is listed, says why it can't be used, and makes nothing.
-struct Absent {
-    name: String,
-    kind: &'static str,
-}
-
-impl Absent {
-    fn reason(&self) -> String {
-        format!("runtimes of kind {} are not built into this version", self.kind)
-    }
-}
-
-#[async_trait]
-impl Runtime for Absent {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    async fn probe(&self) -> Probe {
-        let limits = KernelLimit::ALL.map(|limit| (limit, LimitSupport::Missing(self.reason())));
-        Probe { available: Err(self.reason()), limits: limits.to_vec(), details: Vec::new() }
-    }
-
-    async fn launch(&self, _: &SandboxSpec) -> Result<Box<dyn Sandbox>> {
-        Err(RuntimeError::unavailable(self.reason()))
-    }
-
-    async fn sweep(&self) -> Result<Swept> {
-        Ok(Swept::default())
-    }
-
-    async fn shutdown(&self) -> Result<()> {
-        Ok(())
     }
 }

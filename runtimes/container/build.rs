@@ -22,8 +22,13 @@ fn main() {
     let variable = |name: &str| env::var(name).expect("cargo sets it");
     let (out, target) = (variable("OUT_DIR"), variable("TARGET"));
     let workspace = Path::new(&variable("CARGO_MANIFEST_DIR")).join("../..");
-    for source in ["Cargo.lock", "Cargo.toml", "runtimes/agent", "runtimes/files", "runtimes/inside"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    let watch = |path: &str| println!("cargo::rerun-if-changed={}", workspace.join(path).display());
+    watch("Cargo.lock");
+    watch("Cargo.toml");
+    watch("runtimes/container/build.rs");
+    for source in ["agent", "files", "inside"] {
+        watch(&format!("runtimes/{source}/Cargo.toml"));
+        watch(&format!("runtimes/{source}/src"));
     }
     let mut cargo = Command::new(variable("CARGO"));
     cargo

@@ -86,7 +86,8 @@ pub struct Start {
     pub open_files: u64,
     pub file_size_bytes: u64,
     pub stack_bytes: u64,
-    /// RLIMIT_NPROC of the program's user, where the host's cgroup can't count the program's tasks alone.
+    /// RLIMIT_NPROC of the program's user, where the host's cgroup can't count the program's tasks alone (gVisor's own
+    /// threads are in it). Linux counts a user's tasks over all containers, gVisor within one: for gVisor only.
     pub tasks: Option<u64>,
 }
 

@@ -60,9 +60,9 @@ impl Adopted {
         self.0.usage()
     }
 
-    /// Memory that is charged to the group now.
-    pub fn memory_bytes(&self) -> Option<u64> {
-        self.0.memory_bytes()
+    /// Memory that the group holds and can't give back, without cached files.
+    pub fn held_memory_bytes(&self) -> Option<u64> {
+        self.0.held_memory_bytes()
     }
 
     /// Installs limits, writing only what differs from those it has. Swap is off with a memory limit.
@@ -157,12 +157,13 @@ mod tests {
         }
         let write = |name: &str, text: &str| fs::write(root.path().join(name), text).unwrap();
         write("memory/docker/x/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n");
-        write("memory/docker/x/memory.usage_in_bytes", "4096\n");
+        write("memory/docker/x/memory.kmem.usage_in_bytes", "96\n");
+        write("memory/docker/x/memory.stat", "rss 1\ntotal_cache 900\ntotal_rss 3000\ntotal_shmem 1000\n");
         write("cpu,cpuacct/docker/x/cpuacct.usage", "7000\n");
         let adopted = Adopted::from_parts(&mounts, groups, Limits::default()).unwrap();
         let usage = adopted.usage();
         assert_eq!((usage.oom_kills, usage.cpu_time), (Some(2), Some(Duration::from_nanos(7000))));
-        assert_eq!((adopted.memory_bytes(), usage.tasks_peak), (Some(4096), None));
+        assert_eq!((adopted.held_memory_bytes(), usage.tasks_peak), (Some(4096), None));
     }
 
     #[test]

@@ -169,11 +169,27 @@ impl Group {
         Ok(())
     }
 
-    /// Memory that is charged to the group now.
-    pub(crate) fn memory_bytes(&self) -> Option<u64> {
+    /// Memory that the group holds and can't give back: what its processes have for themselves, files that live in
+    /// memory, and the kernel's part. Not in it are cached files, and what the kernel has charged ahead.
+    pub(crate) fn held_memory_bytes(&self) -> Option<u64> {
         let (branch, directory) = self.of(Controller::Memory)?;
-        let name = if branch.version == Version::V1 { "memory.usage_in_bytes" } else { "memory.current" };
-        read_file(directory, name)?.trim().parse().ok()
+        let stat = read_file(directory, "memory.stat")?;
+        let of = |key: &str| keyed(&stat, key);
+        match branch.version {
+            Version::V1 => {
+                let kernel = read_file(directory, "memory.kmem.usage_in_bytes");
+                let kernel = kernel.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+                Some(of("total_rss")? + of("total_shmem").unwrap_or(0) + kernel)
+            }
+            Version::V2 => {
+                // One figure since Linux 5.18.
+                let parts = || {
+                    let parts = ["kernel_stack", "slab", "pagetables", "percpu"];
+                    parts.into_iter().filter_map(of).sum()
+                };
+                Some(of("anon")? + of("shmem").unwrap_or(0) + of("kernel").unwrap_or_else(parts))
+            }
+        }
     }
 
     fn of(&self, controller: Controller) -> Option<(&Branch, BorrowedFd<'_>)> {
@@ -320,6 +336,8 @@ impl Group {
 /// v1 refuses a limit below what is in use and can't be reclaimed. The sandbox's own few pages are all that is in use
 /// before a program starts, so the nearest limit that can be held is just those: the program then meets it at once.
 fn squeeze(directory: BorrowedFd) -> Result<String> {
+    // What the kernel has charged ahead counts as used until it is asked to give back what it can.
+    ignore_absence(write_file(directory, "memory.force_empty", "0"))?;
     let mut last = Errno::EBUSY;
     for _ in 0..SQUEEZES {
         let used = read_file(directory, "memory.usage_in_bytes").unwrap_or_default();

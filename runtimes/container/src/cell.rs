@@ -68,8 +68,9 @@ impl Cell {
             open_files: limits.open_files,
             file_size_bytes: limits.file_size_bytes,
             stack_bytes: limits.stack_bytes,
-            // Elsewhere the host's cgroup counts the program's tasks; here it would count the guest's kernel as well.
-            tasks: self.gvisor.then_some(limits.tasks),
+            // Elsewhere the host's cgroup counts the program's tasks; here it would count the guest's kernel as well. That
+            // kernel lets one task more be than RLIMIT_NPROC says.
+            tasks: self.gvisor.then_some(limits.tasks.saturating_sub(1)),
         }
     }
 
@@ -121,6 +122,10 @@ impl Cell {
         let over = self.over();
         tokio::pin!(over);
         while timeout(OOM_POLL, &mut over).await.is_err() {
+            if self.gvisor {
+                // A kill takes the whole container, and its figures with it.
+                let _last = self.meter.read();
+            }
             if self.meter.out_of_memory() {
                 self.kill().await;
                 over.await;

@@ -25,5 +25,5 @@ mod tests;
 mod yard;
 
 pub use backend::{Backend, Container, ContainerSpec, Examined, Handle, Leftover, Witness};
-pub use meter::{GVISOR_TASKS, host_tasks};
+pub use meter::host_tasks;
 pub use runtime::{ContainerConfig, ContainerRuntime};

@@ -70,6 +70,10 @@ impl Runtime for ContainerRuntime {
                 let limits =
                     KernelLimit::ALL.map(|limit| (limit, self.support(limit, &examined.missing))).to_vec();
                 let mut details = examined.details;
+                if examined.gvisor {
+                    let what = "a kernel of its own counts the tasks, and tells nobody whom it refuses one";
+                    details.push(("gvisor", what.to_owned()));
+                }
                 details.push(("ready", self.yard.ready().to_string()));
                 Probe { available: Ok(()), limits, details }
             }

@@ -13,21 +13,17 @@ use bollard::models::{
 use sandboxd_container::{
     ContainerSpec,
     backend::{AGENT_CAPABILITIES, AGENT_PATH, DISK_DIR, DISK_INODES, OWNER_LABEL, SANDBOX_LABEL, image_of},
+    host_tasks,
 };
 use sandboxd_contract::{KernelLimit, KernelLimits, Result, RuntimeError, TMP_DIR};
 
 use crate::host::Ceilings;
 
-/// The agent itself, under a kernel whose tasks are the host's.
-const AGENT_TASKS: u64 = 1;
-/// The threads of gVisor's kernel and its helpers count as the container's tasks, and hitting the limit kills gVisor
-/// itself. So under it the limit is a guard of the host and no more; the program's own tasks are counted inside. Seen in a
-/// release of 2022: 48 tasks for a program with one, 508 for 64 busy processes, 2836 for 512; of 2024: 30, 164 and 664.
-const GVISOR_TASKS: u64 = 64;
-const GVISOR_TASKS_EACH: u64 = 8;
 /// Where gVisor finds no /tmp, or an empty one, it mounts a tmpfs of its own there, without any size: a second disk, which
 /// no limit holds. Something must lie in it, and this is the least that can: a folder that is empty and stays so.
 const GVISOR_MARK: &str = ".sandboxd";
+/// Between that of whatever else the host runs and that of programs, which is 1000.
+const AGENT_OOM_SCORE: i64 = 500;
 /// A window of the CPU bandwidth controller, in microseconds: the kernel's default.
 const CPU_PERIOD_US: i64 = 100_000;
 /// What the engine takes as a container's memory at least.
@@ -129,8 +125,8 @@ fn host_config(spec: &ContainerSpec, target: &Target) -> Result<HostConfig> {
         cpu_period: quota.map(|_| CPU_PERIOD_US),
         cpu_quota: quota,
         ulimits: Some(ulimits(target.ceilings)),
-        // When the host itself runs out of memory, sandboxes go first.
-        oom_score_adj: Some(1000),
+        // When memory runs out, the host's or the container's own, sandboxes go first, and programs before their agents.
+        oom_score_adj: Some(AGENT_OOM_SCORE),
 
         // What the engine must not do with it.
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
@@ -199,11 +195,7 @@ fn cpu_quota(limits: &KernelLimits) -> Result<Option<i64>> {
 }
 
 fn tasks(limits: &KernelLimits, gvisor: bool) -> i64 {
-    number(if gvisor {
-        limits.tasks.saturating_mul(GVISOR_TASKS_EACH).saturating_add(GVISOR_TASKS)
-    } else {
-        limits.tasks.saturating_add(AGENT_TASKS)
-    })
+    number(host_tasks(limits.tasks, gvisor))
 }
 
 /// The agent can lower these for the program and not raise them. A hard limit above the engine's own would fail the

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sandboxd_agent::{FromAgent, Start, ToAgent};
 
-use crate::rig::{Rig, possible, start};
+use crate::rig::{Rig, as_second_process, possible, start};
 
 const SIGKILL: u32 = 9;
 const SIGTERM: u32 = 15;
@@ -185,6 +185,16 @@ fn what_is_no_frame_ends_the_sandbox_with_a_sentence() {
         assert!(reason.contains(expected), "{reason}");
         assert_eq!(rig.ended().code(), Some(1));
     }
+}
+
+#[test]
+fn it_does_nothing_where_it_is_not_the_first_process() {
+    if !possible() {
+        return;
+    }
+    let (code, said) = as_second_process();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("first process of a container only"), "{said}");
 }
 
 #[test]

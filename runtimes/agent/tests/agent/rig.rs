@@ -60,6 +60,14 @@ fn command() -> Command {
     command
 }
 
+/// What the agent says as somebody else than the first process: here in a namespace, lest it should err.
+pub(crate) fn as_second_process() -> (Option<i32>, String) {
+    let script = "sleep 100 & \"$1\" < /dev/null; code=$?; kill $! || code=99; exit $code";
+    let output =
+        command().args(["sh", "-c", script, "sh", env!("CARGO_BIN_EXE_sandboxd-agent")]).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 pub(crate) struct Rig {
     _folder: tempfile::TempDir,
     child: Child,

@@ -18,7 +18,7 @@ mod put;
 mod script;
 mod serve;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use nix::{
     sys::{
@@ -60,11 +60,16 @@ fn main() -> ExitCode {
     match stop {
         Stop::DaemonGone => ExitCode::SUCCESS,
         Stop::Broken(reason) => {
-            eprintln!("sandboxd-agent: {reason}");
-            outbox.last_words(&FromAgent::Failed { reason });
+            outbox.last_words(&FromAgent::Failed { reason: reason.clone() });
+            complain(&reason);
             ExitCode::FAILURE
         }
     }
+}
+
+/// One line for whoever looks at the container. Nobody may, so it may fail.
+fn complain(reason: &str) {
+    let _ = writeln!(std::io::stderr(), "sandboxd-agent: {reason}");
 }
 
 /// Everything up to Hello.

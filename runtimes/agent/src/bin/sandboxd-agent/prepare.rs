@@ -7,7 +7,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
 use sandboxd_files::{SHM_DIR, TMP_DIR};
 use sandboxd_inside::disk;
 
-use crate::PROGRAM_USER;
+use crate::{PROGRAM_USER, complain};
 
 /// Looks that the pipes to and from the daemon are not the program's to open. On Linux nobody gets through
 /// /proc/1/fd; in gVisor only the pipe's own mode keeps a program from writing frames.
@@ -40,7 +40,7 @@ pub(crate) fn disk() -> Result<(), String> {
     }
     if let Err(error) = lead_shared_memory() {
         // Not every program needs it, and the daemon's check of the image shows it.
-        eprintln!("sandboxd-agent: /dev/shm does not lead to {SHM_DIR}: {error}");
+        complain(&format!("/dev/shm does not lead to {SHM_DIR}: {error}"));
     }
     Ok(())
 }

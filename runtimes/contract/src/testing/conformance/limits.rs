@@ -55,7 +55,7 @@ pub(super) async fn a_limit_that_nothing_fits_into(toolbox: &Toolbox) -> Verdict
 
 pub(super) async fn the_disk_is_full_at_its_limit(toolbox: &Toolbox) -> Verdict {
     let limits = KernelLimits { disk_bytes: 8 * MIB, ..limits() };
-    let script = "head -c 5000000 /dev/zero > a; head -c 5000000 /dev/zero > /tmp/b; ls -l a | cut -d' ' -f5";
+    let script = "head -c 5000000 /dev/zero > a; head -c 5000000 /dev/zero > /tmp/b; wc -c < a";
     let ran = toolbox.run(&["/bin/sh", "-c", script], &limits).await?;
     equal("what fitted", ran.stdout.as_str(), "5000000\n")?;
     holds(format!("no word of it: {}", ran.stderr), ran.stderr.contains("No space left"))
@@ -88,7 +88,8 @@ pub(super) async fn cpu_time_is_counted(toolbox: &Toolbox) -> Verdict {
     let code = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass";
     let busy = toolbox.python(code).await?;
     let time = busy.facts.cpu_time.ok_or("CPU time is not known")?.as_millis();
-    holds(format!("{time} ms for 300 ms of work"), (300..2000 * u128::from(slack())).contains(&time))?;
+    // A clock inside may tick coarsely; the count comes from outside.
+    holds(format!("{time} ms for 300 ms of work"), (250..2000 * u128::from(slack())).contains(&time))?;
     let idle = toolbox.shell("sleep 0.3").await?;
     let time = idle.facts.cpu_time.ok_or("CPU time is not known")?.as_millis();
     holds(format!("{time} ms for sleeping"), time < 150 * u128::from(slack()))
