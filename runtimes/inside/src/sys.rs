@@ -11,7 +11,7 @@ use nix::{
     errno::Errno,
     libc,
     sys::signal::{SigHandler, SigSet, SigmaskHow, Signal},
-    unistd::ForkResult,
+    unistd::{ForkResult, Pid},
 };
 
 type Result<T> = nix::Result<T>;
@@ -37,6 +37,18 @@ impl SingleThread {
         // start another), so no lock is held by a thread that the child lacks.
         unsafe { nix::unistd::fork() }
     }
+}
+
+/// Waits for any child to end; `None` when one lives and `hang` is not set. The status is that of wait(2), since nix
+/// answers EINVAL for the end by a real-time signal, and says not even whose it was.
+///
+/// # Errors
+/// ECHILD when there is none; EINTR.
+pub(crate) fn wait_for_any(hang: bool) -> Result<Option<(Pid, i32)>> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one integer, which outlives the call.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, if hang { 0 } else { libc::WNOHANG }) };
+    Ok(Some(Errno::result(pid)?).filter(|pid| *pid > 0).map(|pid| (Pid::from_raw(pid), status)))
 }
 
 /// Closes every descriptor but those of `keep`; owners of the others must never run again.

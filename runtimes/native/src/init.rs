@@ -13,14 +13,14 @@ use nix::{
     fcntl::{OFlag, open},
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
-    sys::{prctl, signal::Signal, stat::Mode, wait::waitpid},
+    sys::{prctl, signal::Signal, stat::Mode},
     unistd::{ForkResult, Gid, Pid, Uid, setgroups, sethostname, setresgid, setresuid},
 };
 use sandboxd_cgroup::Group;
 use sandboxd_contract::WORK_DIR;
 use sandboxd_inside::{
     disk::make_folders,
-    reap::{bury_the_rest, ended},
+    reap::{bury_the_rest, next_dead},
 };
 
 use crate::{
@@ -136,7 +136,7 @@ fn drop_rights(init: &Init) -> Result<(), String> {
 
 fn reap(program: Pid, status: &OwnedFd) -> Result<std::convert::Infallible, String> {
     let status_word = loop {
-        match waitpid(None, None).map(ended) {
+        match next_dead(true) {
             Ok(Some((pid, status))) if pid == program => break status,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(format!("wait for the program: {errno}")),

@@ -23,7 +23,6 @@ use nix::{
     sys::{
         signal::{Signal, kill},
         signalfd::SignalFd,
-        wait::{WaitPidFlag, waitpid},
     },
     unistd::{Pid, read},
 };
@@ -404,13 +403,10 @@ impl Agent {
         // One signal may stand for several deaths; only to make it unreadable again.
         while let Ok(Some(_)) = self.children.read_signal() {}
         loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(status) => match reap::ended(status) {
-                    Some((pid, status)) => self.dead(pid, status, outbox)?,
-                    None => return Ok(()),
-                },
+            match reap::next_dead(false) {
+                Ok(Some((pid, status))) => self.dead(pid, status, outbox)?,
                 Err(Errno::EINTR) => {}
-                Err(_) => return Ok(()),
+                Ok(None) | Err(_) => return Ok(()),
             }
         }
     }

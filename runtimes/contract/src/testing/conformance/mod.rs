@@ -51,6 +51,7 @@ macro_rules! cases {
 pub const CASES: &[Case] = cases![
     processes::exit_codes_pass_through,
     processes::signals_pass_through,
+    processes::an_orphan_may_end_however_it_likes,
     processes::wait_is_sticky_and_cancel_safe,
     processes::a_program_that_is_not_there_is_not_started,
     processes::a_program_that_can_not_be_executed_is_not_started,
