@@ -33,6 +33,19 @@ fn wall_time() {
 }
 
 #[test]
+fn no_further_descriptor() {
+    let request = json!({
+        "language": "c",
+        "code": "#include <stdio.h>\nint main(void) { printf(\"%d\\n\", fopen(\"/dev/null\", \"r\") == NULL); }",
+        "compile_args": ["-static"],
+        "limits": { "open_files": 1 },
+    });
+    let answer = shared().execute(&request);
+    assert_status(&answer, "ok");
+    assert_eq!(answer["stdout"], "1\n", "what it was started with stays open, and that is all");
+}
+
+#[test]
 fn what_was_printed_before_the_end_is_handed_back() {
     let answer = limited("bash", "echo first; sleep 60", json!({ "wall_time_ms": 500 }));
     assert_eq!(answer["stdout"], "first\n");

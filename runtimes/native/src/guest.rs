@@ -1,7 +1,7 @@
 //! The parked program: a process inside its sandbox, under all of its confinement, waiting to be told what to become.
 //!
 //! ```text
-//! confine ──> parked ──Launch + stdin, stdout, stderr──> write files ──> rlimits ──> exec
+//! confine ──> parked ──Launch + stdin, stdout, stderr──> write files ──> streams ──> rlimits ──> exec
 //!                │                                            └── on failure: one sentence back, exit 127
 //!                └── socket closed: exit
 //! ```
@@ -93,14 +93,15 @@ fn become_program(socket: &mut UnixStream) -> Result<Option<String>, String> {
     for _ in 0..launch.files {
         receive_file(socket)?;
     }
+    // Before the limit on descriptors, which may be below three: what a program has already, it keeps.
+    let [stdin, stdout, stderr] = streams;
+    move_streams(&stdin, &stdout, &stderr)?;
+    drop((stdin, stdout, stderr));
     set_limits(&[
         (Resource::RLIMIT_FSIZE, launch.file_size_bytes),
         (Resource::RLIMIT_STACK, launch.stack_bytes),
         (Resource::RLIMIT_NOFILE, launch.open_files),
     ])?;
-    let [stdin, stdout, stderr] = streams;
-    move_streams(&stdin, &stdout, &stderr)?;
-    drop((stdin, stdout, stderr));
     // The socket closes by itself when exec succeeds, which tells the daemon so; nothing else may stay open.
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     sys::close_all_but(&[stdin.as_fd(), stdout.as_fd(), stderr.as_fd(), socket.as_fd()])
