@@ -123,7 +123,7 @@ pub(super) fn limits(
         if value == 0 {
             violations.invalid(field, "must be above zero");
         } else if value > max.get(name) {
-            let message = format!("{field} is {value}; the maximum is {}", max.get(name));
+            let message = format!("{value} is above the maximum, which is {}", max.get(name));
             violations.add(ViolationKind::LimitTooHigh, field, message);
         } else {
             limits.set(name, value);

@@ -117,13 +117,13 @@ async fn limits_above_zero_and_below_the_maximum() {
             (
                 "limits.memory_bytes".to_owned(),
                 ViolationKind::LimitTooHigh,
-                "limits.memory_bytes is 2147483649; the maximum is 2147483648".to_owned()
+                "2147483649 is above the maximum, which is 2147483648".to_owned()
             ),
             ("limits.processes".to_owned(), ViolationKind::InvalidRequest, "must be above zero".to_owned()),
             (
                 "compile_limits.wall_time_ms".to_owned(),
                 ViolationKind::LimitTooHigh,
-                "compile_limits.wall_time_ms is 120001; the maximum is 120000".to_owned()
+                "120001 is above the maximum, which is 120000".to_owned()
             ),
         ]
     );
