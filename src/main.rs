@@ -8,6 +8,7 @@ use sandboxd::cli::{Cli, Exit};
 fn main() -> ExitCode {
     // Before anything else: a spawner must have one thread and nothing open.
     sandboxd_native::become_spawner_if_asked();
+    sandboxd_native::hand_large_buffers_back();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -57,6 +57,11 @@ fn a_flood_of_output_does_not_grow_the_daemon() {
             });
         }
     });
+    // One that takes all the output there may be, again and again: nothing of it stays.
+    for _ in 0..4 {
+        let most = json!({ "language": "bash", "code": "exec yes", "limits": { "output_bytes": 16 << 20 } });
+        assert_status(&daemon.execute(&most), "output_limit_exceeded");
+    }
     let peak = peak_bytes(daemon.pid());
     assert!(peak < 60 << 20, "{} MiB at its highest", peak >> 20);
 }

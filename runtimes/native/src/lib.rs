@@ -40,6 +40,8 @@ use crate::{
     spawner_link::Keeper,
 };
 
+pub use crate::sys::hand_large_buffers_back;
+
 /// The first of our own user ids, where the configuration names none: beyond what distributions, systemd and
 /// containers hand out.
 pub const DEFAULT_UID_BASE: u32 = 1_900_000_000;

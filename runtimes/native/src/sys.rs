@@ -2,7 +2,8 @@
 //! container runtimes needs as well is in `sandboxd-inside`, and handed on here.
 //!
 //! Deliberately absent: decisions. Each function is one call or one idiom, typed so that the rest of the crate
-//! can't misuse it. Called by the spawner and its descendants; the daemon uses none of it but [`own`].
+//! can't misuse it. Called by the spawner and its descendants; the daemon uses none of it but [`own`] and
+//! [`hand_large_buffers_back`].
 
 #![allow(unsafe_code)]
 
@@ -155,4 +156,18 @@ pub(crate) fn resize_tmpfs(root: BorrowedFd, size_bytes: u64) -> Result<()> {
         )
     };
     Errno::result(done).map(drop)
+}
+
+/// Keeps large buffers out of the allocator's heap, for as long as the process lives: each is a mapping of its own, grows
+/// without being copied, and goes back to the kernel when it is freed.
+///
+/// glibc does so at first too, but the first large buffer that is freed moves its threshold up to 32 MiB. From then on
+/// outputs of megabytes grow by copies, and what they took stays with the process. Other allocators need no such word.
+pub fn hand_large_buffers_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        const LARGE_BYTES: libc::c_int = 128 << 10;
+        // SAFETY: plain integers; mallopt(3) takes its own lock. It refuses no threshold below half a heap's size.
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };
+    }
 }
