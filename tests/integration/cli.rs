@@ -55,6 +55,14 @@ fn run_compiles() {
 }
 
 #[test]
+fn a_command_line_that_makes_no_sense() {
+    for arguments in [&["serve", "--bogus"][..], &["dance"], &[], &["run"]] {
+        let output = sandboxd(arguments, "");
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn run_refuses_what_it_does_not_know() {
     let (_folder, path) = program("p.xyz", "");
     let output = sandboxd(&["run", &path], "");
