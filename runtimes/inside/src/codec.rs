@@ -1,7 +1,8 @@
-//! Plain bytes between the daemon and its helpers in and around a sandbox: little-endian numbers, length-prefixed strings.
-//!
-//! What the messages are, and their versions where there are any, is for those who use this. A reader never trusts a length further than the
-//! bytes it holds.
+//! Plain bytes between the daemon and its helpers in and around a sandbox: little-endian numbers, length-prefixed
+//! strings. What the messages are, and their versions where there are any, is for those who use this. A reader never
+//! trusts a length further than the bytes it holds.
+
+use std::time::Duration;
 
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
@@ -24,6 +25,10 @@ impl Writer {
     /// A number that may be unknown.
     pub fn optional(&mut self, value: Option<u64>) -> &mut Self {
         self.byte(u8::from(value.is_some())).number(value.unwrap_or(0))
+    }
+
+    pub fn optional_time(&mut self, value: Option<Duration>) -> &mut Self {
+        self.optional(value.map(|time| time.as_nanos() as u64))
     }
 
     pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
@@ -68,6 +73,10 @@ impl<'a> Reader<'a> {
         let known = self.byte()? != 0;
         let value = self.number()?;
         Ok(known.then_some(value))
+    }
+
+    pub fn optional_time(&mut self) -> Result<Option<Duration>, Malformed> {
+        Ok(self.optional()?.map(Duration::from_nanos))
     }
 
     pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {

@@ -24,6 +24,7 @@ use sandboxd_inside::{
 };
 
 use crate::{
+    cpu_clock,
     guest::{self, Confinement},
     packet,
     protocol::FromInit,
@@ -143,7 +144,7 @@ fn reap(program: Pid, status: &OwnedFd) -> Result<std::convert::Infallible, Stri
         }
     };
     bury_the_rest();
-    report(status, &FromInit::Ended(status_word), &[]);
+    report(status, &FromInit::Ended(status_word, cpu_clock::reaped()), &[]);
     // Until killed; or until the lane is gone, had it died before this process was tied to it.
     while packet::receive(status.as_fd(), &mut [0; 8]).is_ok_and(|(received, _)| received > 0) {}
     sys::exit_now(0)

@@ -160,8 +160,13 @@ impl Serving<'_, '_> {
         let mut buffer = [0; 4096];
         let received = packet::receive(self.slot.status.as_fd(), &mut buffer).map_or(0, |(bytes, _)| bytes);
         match FromInit::decode(buffer.get(..received).unwrap_or_default()) {
-            Ok(FromInit::Ended(status)) if status & 0x7f == 0 => self.ended(Exit::Code(status >> 8 & 0xff)),
-            Ok(FromInit::Ended(status)) => self.ended(Exit::Signal(status & 0x7f)),
+            Ok(FromInit::Ended(status, cpu_time)) => {
+                self.slot.cpu_clock.note(cpu_time);
+                self.ended(match status & 0x7f {
+                    0 => Exit::Code(status >> 8 & 0xff),
+                    signal => Exit::Signal(signal),
+                });
+            }
             // The end of the line, or a last word before one: the pidfd tells.
             _ => self.slot.kill(),
         }

@@ -6,6 +6,7 @@
 //!
 //! A program that embeds this crate calls [`become_spawner_if_asked`] first thing in `main`.
 
+mod cpu_clock;
 mod guest;
 mod init;
 mod landlock;

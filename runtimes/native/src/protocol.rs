@@ -243,14 +243,13 @@ impl FromLane {
 }
 
 fn encode_facts(facts: &Facts, out: &mut Writer) {
-    out.optional(facts.cpu_time.map(|time| time.as_nanos() as u64));
-    out.optional(facts.memory_peak_bytes).optional(facts.oom_kills);
+    out.optional_time(facts.cpu_time).optional(facts.memory_peak_bytes).optional(facts.oom_kills);
     out.optional(facts.tasks_peak).optional(facts.task_limit_hits);
 }
 
 fn decode_facts(input: &mut Reader) -> Result<Facts, Malformed> {
     Ok(Facts {
-        cpu_time: input.optional()?.map(Duration::from_nanos),
+        cpu_time: input.optional_time()?,
         memory_peak_bytes: input.optional()?,
         oom_kills: input.optional()?,
         tasks_peak: input.optional()?,
@@ -263,8 +262,8 @@ fn decode_facts(input: &mut Reader) -> Result<Facts, Malformed> {
 pub(crate) enum FromInit {
     /// Mounts stand and the program is parked; the root and the working directory of the slot's disk come along.
     Parked,
-    /// The program's wait status; whatever it left behind is dead.
-    Ended(i32),
+    /// The program's wait status, and the CPU time of all that were reaped; whatever it left behind is dead.
+    Ended(i32, Option<Duration>),
     Failed(String),
 }
 
@@ -273,7 +272,9 @@ impl FromInit {
         let mut out = Writer::new();
         match self {
             Self::Parked => drop(out.byte(0)),
-            Self::Ended(status) => drop(out.byte(1).number(*status as u32 as u64)),
+            Self::Ended(status, time) => {
+                out.byte(1).number(*status as u32 as u64).optional_time(*time);
+            }
             Self::Failed(reason) => drop(out.byte(2).bytes(short(reason))),
         }
         out.finish()
@@ -283,7 +284,7 @@ impl FromInit {
         let mut input = Reader::new(bytes);
         Ok(match input.byte()? {
             0 => Self::Parked,
-            1 => Self::Ended(input.number()? as i32),
+            1 => Self::Ended(input.number()? as i32, input.optional_time()?),
             2 => Self::Failed(input.string()?),
             _ => return Err(Malformed),
         })
@@ -413,7 +414,8 @@ mod tests {
         ] {
             assert_eq!(FromLane::decode(&message.encode()), Ok(message));
         }
-        for message in [FromInit::Parked, FromInit::Ended(0x8b), FromInit::Failed("x".to_owned())] {
+        let ended = FromInit::Ended(0x8b, Some(Duration::from_micros(7)));
+        for message in [FromInit::Parked, ended, FromInit::Failed("x".to_owned())] {
             assert_eq!(FromInit::decode(&message.encode()), Ok(message));
         }
         assert_eq!(ToLane::decode(&[9]), Err(Malformed));

@@ -20,6 +20,7 @@ use sandboxd_cgroup::{Group, Limits, Subtree};
 use sandboxd_contract::Facts;
 
 use crate::{
+    cpu_clock::CpuClock,
     init::{self, Init, Users},
     packet,
     protocol::{FromInit, SlotLimits},
@@ -50,6 +51,8 @@ pub(crate) struct Slot {
     disk_bytes: u64,
     /// What making the slot has cost, which is not the program's.
     own_cpu_time: Duration,
+    /// Where the group does not know.
+    pub cpu_clock: CpuClock,
     gone: bool,
 }
 
@@ -81,6 +84,7 @@ impl Slot {
                     disk,
                     disk_bytes: limits.disk_bytes,
                     own_cpu_time: Duration::ZERO,
+                    cpu_clock: CpuClock::default(),
                     gone: false,
                 };
                 slot.own_cpu_time = slot.group.usage().cpu_time.unwrap_or_default();
@@ -158,8 +162,9 @@ impl Slot {
 
     pub(crate) fn facts(&self) -> Facts {
         let usage = self.group.usage();
+        let of_group = usage.cpu_time.map(|time| time.saturating_sub(self.own_cpu_time));
         Facts {
-            cpu_time: usage.cpu_time.map(|time| time.saturating_sub(self.own_cpu_time)),
+            cpu_time: of_group.or_else(|| self.cpu_clock.look(self.init.as_raw())),
             memory_peak_bytes: usage.memory_peak_bytes,
             oom_kills: usage.oom_kills,
             // Init is ours, not the program's.
@@ -219,7 +224,7 @@ fn await_parked(status: &OwnedFd) -> Result<[OwnedFd; 2], String> {
     match FromInit::decode(message) {
         Ok(FromInit::Parked) => descriptors.try_into().map_err(|_| "init sent no descriptors".to_owned()),
         Ok(FromInit::Failed(reason)) => Err(reason),
-        Ok(FromInit::Ended(_)) => Err("the program ended before it began".to_owned()),
+        Ok(FromInit::Ended(..)) => Err("the program ended before it began".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
