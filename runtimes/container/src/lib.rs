@@ -12,6 +12,7 @@
 pub mod agent_binary;
 pub mod backend;
 mod cell;
+pub mod images;
 mod line;
 mod meter;
 mod owner;
@@ -25,5 +26,6 @@ mod tests;
 mod yard;
 
 pub use backend::{Backend, Container, ContainerSpec, Examined, Handle, Leftover, Witness};
+pub use images::{Image, ImageError, ImageStore, Progress, Recipe};
 pub use meter::host_tasks;
 pub use runtime::{ContainerConfig, ContainerRuntime};
