@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use sandboxd_container::{Backend, ContainerConfig, ContainerRuntime};
+use sandboxd_container::{Backend, ContainerConfig, ContainerRuntime, ImageError, ImageStore};
 use sandboxd_contract::{Result, Runtime};
-use sandboxd_docker::{DockerBackend, DockerConfig};
+use sandboxd_docker::{DockerBackend, DockerConfig, DockerImages};
 use sandboxd_native::{NativeConfig, NativeRuntime};
 
 use crate::{
@@ -50,6 +50,22 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Res
         }
         RuntimeKind::Containerd(_) => {
             Err(sandboxd_contract::RuntimeError::unavailable("containerd is not built into this version"))
+        }
+    }
+}
+
+/// Where a configured runtime has its images.
+///
+/// # Errors
+/// `None` for a kind that uses none.
+pub(crate) fn images(
+    runtime: &RuntimeConfig,
+) -> std::result::Result<Arc<dyn ImageStore>, Option<ImageError>> {
+    match &runtime.kind {
+        RuntimeKind::Native(_) => Err(None),
+        RuntimeKind::Docker(docker) => Ok(Arc::new(DockerImages::new(&docker.host)?)),
+        RuntimeKind::Containerd(_) => {
+            Err(Some(ImageError::Unavailable("containerd is not built into this version".to_owned())))
         }
     }
 }

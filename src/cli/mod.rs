@@ -2,6 +2,7 @@
 
 mod bench;
 mod doctor;
+mod images;
 mod languages;
 mod prepare;
 mod run;
@@ -38,6 +39,8 @@ enum Command {
     Languages(languages::LanguagesArgs),
     /// Warm toolchains up (build caches, precompiled headers), once for each version
     Prepare(prepare::PrepareArgs),
+    /// Make, list and check the images that containers are made from
+    Images(images::ImagesArgs),
     /// Compare requests with starting the same program by hand
     Bench(bench::BenchArgs),
 }
@@ -65,6 +68,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(&config, args),
             Command::Languages(args) => languages::run(&config, args),
             Command::Prepare(args) => prepare::run(&config, args),
+            Command::Images(args) => images::run(&config, args),
             Command::Bench(_) => Ok(ExitCode::SUCCESS),
         }
     }

@@ -131,6 +131,11 @@ impl RuntimeKind {
             Self::Containerd(_) => "containerd",
         }
     }
+
+    /// Whether its sandboxes are made from images.
+    pub fn has_images(&self) -> bool {
+        !matches!(self, Self::Native(_))
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -230,6 +230,7 @@ impl Check<'_> {
             self.error("prepare.timeout_seconds", format!("must be 1 to {MAX_PREPARE_SECONDS}"));
         }
         Prepare {
+            name: section.script.clone(),
             script: self.text("prepare.script", &section.script),
             timeout: Duration::from_secs(section.timeout_seconds),
         }

@@ -148,6 +148,8 @@ pub struct SelfTest {
 /// How the toolchain is warmed, once for each version of it: see `sandboxd prepare`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepare {
+    /// The script's name among the files.
+    pub name: String,
     /// A script for `/bin/sh`, called with the folder to fill as its only argument.
     pub script: String,
     pub timeout: Duration,

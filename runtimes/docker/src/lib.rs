@@ -7,10 +7,11 @@
 //!    │                ├ spec_to_config.rs   ContainerSpec -> what the API is sent, pure
 //!    │                └ streams.rs          the attached connection as stdin and stdout
 //!    └ list ──────> handle.rs             one container: update, witness, remove
+//!  DockerImages ────> images.rs             builds, loads and lists images
 //! ```
 //!
 //! Every call has a deadline ([`call`]), every failure is one sentence with the command that mends it ([`error`]).
-//! Deliberately absent: what is said over the streams, pools, cgroups, verdicts, and images.
+//! Deliberately absent: what is said over the streams, pools, cgroups and verdicts.
 
 mod call;
 mod create;
@@ -19,7 +20,9 @@ mod error;
 mod examine;
 mod handle;
 mod host;
+mod images;
 mod spec_to_config;
 mod streams;
 
 pub use engine::{DockerBackend, DockerConfig};
+pub use images::DockerImages;
