@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/sandboxd
 
-.PHONY: help run build languages test test-vm lint bench clean
+.PHONY: help run build languages services images test test-vm lint bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ build: ## the release binary
 
 languages: ## install the Debian packages of the languages that are missing
 	@make/languages.sh
+
+services: ## containerd and Docker for the tests, where none answers; make/services.sh down stops them
+	@make/services.sh up
+
+images: services build ## the image of every language, in Docker
+	@make/images.sh $(BINARY)
 
 test: languages ## every test; privileged ones print SKIP and why where they can't run
 	@make/need-cargo.sh
@@ -38,5 +44,6 @@ bench: languages build ## ratios to a bare spawn, in one run
 	$(BINARY) bench
 
 clean: ## what was built and cached here
+	@make/services.sh down
 	cargo clean
 	rm -rf .cache

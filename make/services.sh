@@ -11,6 +11,7 @@ containerd_socket=/run/containerd/containerd.sock
 docker_socket=/var/run/docker.sock
 packages=(docker.io containerd runc runsc mmdebstrap iptables curl)
 start_seconds=60
+stop_seconds=30
 
 # A daemon's own programs are in folders that not every shell looks into.
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -34,7 +35,6 @@ install_missing() {
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   command -v apt-get >/dev/null || without "this host lacks what Debian has in ${missing[*]}."
-  [ "$(id -u)" -eq 0 ] || without "somebody has to run: sudo apt-get install --no-install-recommends ${missing[*]}"
   local install=(apt-get install -y --no-install-recommends "${missing[@]}")
   export DEBIAN_FRONTEND=noninteractive
   echo "Installing ${missing[*]}"
@@ -51,9 +51,10 @@ fetch_runsc_backports() {
   local mirror
   mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Identifier: Packages' |
     awk '$2 == "bookworm" { print $1; exit }')
+  [ -n "$mirror" ] || return 0
   local apt=$here/apt
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$folder"
-  echo "deb ${mirror:-http://deb.debian.org/debian} bookworm-backports main" >"$apt/sources.list"
+  echo "deb $mirror bookworm-backports main" >"$apt/sources.list"
   local options=(
     -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root
@@ -118,9 +119,13 @@ ours() {
 
 up() {
   if containerd_answers && docker_answers; then return 0; fi
-  [ "$(uname -s)" = Linux ] || without "they need Linux."
+  if [ "$(id -u)" -ne 0 ]; then
+    local silent=()
+    containerd_answers || silent+=("$containerd_socket")
+    docker_answers || silent+=("$docker_socket")
+    without "nothing answers this user at ${silent[*]}, and only root can install and start what should."
+  fi
   install_missing
-  [ "$(id -u)" -eq 0 ] || without "nothing answers at $docker_socket, and only root can start a daemon."
   mkdir -p "$here"
   # One at a time: the second finds what the first started.
   exec 9>"$here/lock"
@@ -141,8 +146,9 @@ stop() {
     echo "Stopping $1"
     kill -TERM "$pid"
     while [ -e "/proc/$pid" ]; do
-      [ "$((waited += 1))" -ne 100 ] || kill -KILL "$pid" 2>/dev/null || true
-      [ "$waited" -lt 150 ] || { echo "$1 does not go." >&2; break; }
+      # Where asking did not help: it is given the same time again to be gone.
+      [ "$((waited += 1))" -ne $((stop_seconds * 5)) ] || kill -KILL "$pid" 2>/dev/null || true
+      [ "$waited" -lt $((stop_seconds * 10)) ] || { echo "$1 does not go." >&2; return 1; }
       sleep 0.2
     done
   fi

@@ -112,6 +112,25 @@ fn unsafe_has_one_address() {
     assert_none(strays.map(|(path, _)| path).collect());
 }
 
+/// What a language needs stands in its manifest; a second list would soon be another one.
+#[test]
+fn a_dockerfile_names_no_package() {
+    let mut dockerfiles = vec![root().join("executors/Dockerfile")];
+    let folders = fs::read_dir(root().join("executors")).unwrap().flatten().map(|entry| entry.path());
+    dockerfiles.extend(folders.map(|folder| folder.join("Dockerfile")).filter(|path| path.is_file()));
+    let mut installs = 0;
+    for path in dockerfiles {
+        let text = fs::read_to_string(&path).unwrap().replace("\\\n", " ");
+        for command in text.split(['\n', ';', '&', '|']).filter(|command| command.contains(" install ")) {
+            let (_, words) = command.split_once(" install ").unwrap();
+            let named: Vec<_> = words.split_whitespace().filter(|word| !word.starts_with('-')).collect();
+            assert_eq!(named, ["${PACKAGES}"], "{}: {command}", path.display());
+            installs += 1;
+        }
+    }
+    assert!(installs > 0, "nothing is installed anywhere");
+}
+
 #[test]
 fn no_test_is_ignored_and_nothing_is_left_to_do() {
     let words = ["#[ignore", "todo!(", "unimplemented!(", "FIXME", "XXX"];

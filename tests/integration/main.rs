@@ -10,6 +10,7 @@ mod collect;
 mod errors;
 mod execute;
 mod faults;
+mod images;
 mod languages;
 mod limits;
 mod load;
