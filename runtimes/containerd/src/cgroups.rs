@@ -1,0 +1,157 @@
+//! The cgroup of a container, as containerd is told to make it, and what is left of it: `sandboxd-containerd/<owner>/
+//! <name>` in every hierarchy of this host. Under systemd's driver it is a scope that systemd removes by itself.
+//!
+//! Deliberately absent: reading counters, which the caller of the backend does.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::CgroupDriver;
+
+/// Where hierarchies are mounted on every Linux that we know.
+pub(crate) const ROOT: &str = "/sys/fs/cgroup";
+const SUBTREE: &str = "sandboxd-containerd";
+/// A folder is busy for a moment after its last process was killed.
+const REMOVE_TRIES: u32 = 50;
+const REMOVE_PAUSE: Duration = Duration::from_millis(10);
+
+/// `linux.cgroupsPath`, in the form that the driver reads.
+pub(crate) fn path(driver: CgroupDriver, owner: &str, name: &str) -> String {
+    match driver {
+        CgroupDriver::Cgroupfs => format!("/{SUBTREE}/{owner}/{name}"),
+        CgroupDriver::Systemd => format!("{SUBTREE}.slice:{owner}:{name}"),
+    }
+}
+
+/// Removes what is left of a container's cgroup, and whoever still lives in it. Blocks for half a second at most.
+pub(crate) fn remove(root: &Path, owner: &str, name: &str) -> io::Result<()> {
+    let mut result = Ok(());
+    for folder in folders(root, owner).into_iter().map(|folder| folder.join(name)) {
+        result = result.and(remove_one(&folder));
+    }
+    result
+}
+
+/// Removes an owner's folders where nothing is in them.
+pub(crate) fn remove_owner(root: &Path, owner: &str) {
+    for folder in folders(root, owner) {
+        // Not empty is as right as not there.
+        let _ = std::fs::remove_dir(folder);
+    }
+}
+
+/// Owner and name of every container that has a cgroup, at most `max`. Blocks.
+pub(crate) fn list(root: &Path, max: usize) -> Vec<(String, String)> {
+    let mut found = BTreeSet::new();
+    for subtree in hierarchies(root).into_iter().map(|hierarchy| hierarchy.join(SUBTREE)) {
+        for owner in children(&subtree) {
+            let containers = children(&subtree.join(&owner));
+            found.extend(containers.into_iter().map(|name| (owner.clone(), name)));
+        }
+    }
+    found.into_iter().take(max).collect()
+}
+
+/// Whether this host has the unified hierarchy, and whether memory and swap can be limited together.
+pub(crate) fn examine(root: &Path) -> (bool, bool) {
+    if root.join("cgroup.controllers").exists() {
+        return (true, true);
+    }
+    (false, root.join("memory/memory.memsw.limit_in_bytes").exists())
+}
+
+fn remove_one(folder: &Path) -> io::Result<()> {
+    for _ in 0..REMOVE_TRIES {
+        match std::fs::remove_dir(folder) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) => {}
+            Err(error) => return Err(error),
+        }
+        kill_all(folder);
+        std::thread::sleep(REMOVE_PAUSE);
+    }
+    Err(io::Error::other(format!("{} stays busy", folder.display())))
+}
+
+fn kill_all(folder: &Path) {
+    let Ok(list) = std::fs::read_to_string(folder.join("cgroup.procs")) else { return };
+    // 0 is somebody of another process namespace: to kill(2) it would be our own group.
+    for pid in list.lines().filter_map(|line| line.parse().ok()).filter(|pid: &i32| *pid > 1) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// The folder of an owner in every hierarchy, whether it is there or not.
+fn folders(root: &Path, owner: &str) -> Vec<PathBuf> {
+    hierarchies(root).into_iter().map(|hierarchy| hierarchy.join(SUBTREE).join(owner)).collect()
+}
+
+/// v2 is mounted at the root itself; the hierarchies of v1 and of a hybrid host are its children.
+fn hierarchies(root: &Path) -> Vec<PathBuf> {
+    if root.join("cgroup.procs").exists() {
+        return vec![root.to_owned()];
+    }
+    children(root).into_iter().map(|name| root.join(name)).collect()
+}
+
+fn children(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hybrid() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for hierarchy in ["memory", "pids", "unified"] {
+            std::fs::create_dir_all(root.path().join(hierarchy).join(SUBTREE).join("house/one")).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn both_drivers_forms() {
+        assert_eq!(path(CgroupDriver::Cgroupfs, "house", "one"), "/sandboxd-containerd/house/one");
+        assert_eq!(path(CgroupDriver::Systemd, "house", "one"), "sandboxd-containerd.slice:house:one");
+    }
+
+    #[test]
+    fn what_is_left_is_found_once_and_removed_everywhere() {
+        let root = hybrid();
+        assert_eq!(list(root.path(), 10), [("house".to_owned(), "one".to_owned())]);
+        remove_owner(root.path(), "house");
+        assert_eq!(list(root.path(), 10).len(), 1, "an owner's folder with something in it stays");
+        remove(root.path(), "house", "one").unwrap();
+        remove(root.path(), "house", "one").unwrap();
+        assert!(list(root.path(), 10).is_empty());
+        remove_owner(root.path(), "house");
+        assert!(!root.path().join("memory").join(SUBTREE).join("house").exists());
+    }
+
+    #[test]
+    fn versions() {
+        let root = hybrid();
+        assert_eq!(examine(root.path()), (false, false));
+        std::fs::write(root.path().join("memory/memory.memsw.limit_in_bytes"), "").unwrap();
+        assert_eq!(examine(root.path()), (false, true));
+        std::fs::write(root.path().join("cgroup.controllers"), "").unwrap();
+        assert_eq!(examine(root.path()), (true, true));
+    }
+}

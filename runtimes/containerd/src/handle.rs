@@ -1,0 +1,200 @@
+//! One container that is there, whole or in parts: its limits, its state, its end.
+//!
+//! Deliberately absent: counters, which are read from its cgroup by the caller, before the end.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use containerd_client::{
+    services::v1::{
+        DeleteContainerRequest, DeleteTaskRequest, GetRequest, KillRequest, UpdateTaskRequest, WaitRequest,
+        snapshots::RemoveSnapshotRequest,
+    },
+    types::v1::Status,
+};
+use nix::libc::SIGKILL;
+use prost_types::Any;
+use sandboxd_container::backend::{Handle, Witness};
+use sandboxd_contract::{KernelLimit, KernelLimits, Result, RuntimeError};
+
+use crate::{
+    Shared, cgroups,
+    engine::{TASK_DEADLINE, Trouble, gone},
+    fifos::Fifos,
+    oci,
+};
+
+/// What of a container there is, or may be. What is not ours is not in here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) task: bool,
+    pub(crate) container: bool,
+    pub(crate) snapshot: bool,
+    pub(crate) fifos: bool,
+    pub(crate) cgroup: bool,
+}
+
+const RESOURCES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+const KILL_TRIES: u32 = 3;
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
+
+pub(crate) struct ContainerdHandle {
+    shared: Arc<Shared>,
+    owner: String,
+    name: String,
+    gvisor: bool,
+    parts: Mutex<Parts>,
+    /// One removal at a time; whether one has succeeded.
+    removed: tokio::sync::Mutex<bool>,
+}
+
+impl ContainerdHandle {
+    pub(crate) fn new(shared: Arc<Shared>, owner: String, name: String, parts: Parts, gvisor: bool) -> Self {
+        let (parts, removed) = (Mutex::new(parts), tokio::sync::Mutex::new(false));
+        Self { shared, owner, name, gvisor, parts, removed }
+    }
+
+    pub(crate) fn made(&self, part: impl FnOnce(&mut Parts)) {
+        part(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Removes what there is, in the reverse order of its making. What fails stays for the next try.
+    pub(crate) async fn remove_parts(&self) -> std::result::Result<(), Trouble> {
+        let parts = *self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if parts.task {
+            self.end_task().await?;
+        }
+        let engine = &self.shared.engine;
+        if parts.container {
+            let mut containers = engine.containers().await?;
+            let request = DeleteContainerRequest { id: self.name.clone() };
+            gone(engine.call("containers.Delete", request, |request| containers.delete(request)).await)?;
+        }
+        if parts.snapshot {
+            let mut snapshots = engine.snapshots().await?;
+            let snapshotter = self.shared.config.snapshotter.clone();
+            let request = RemoveSnapshotRequest { snapshotter, key: self.name.clone() };
+            gone(engine.call("snapshots.Remove", request, |request| snapshots.remove(request)).await)?;
+        }
+        self.remove_files(parts).await;
+        self.made(|parts| *parts = Parts::default());
+        Ok(())
+    }
+
+    async fn end_task(&self) -> std::result::Result<(), Trouble> {
+        self.kill().await?;
+        let engine = &self.shared.engine;
+        let mut tasks = engine.tasks().await?;
+        let request = DeleteTaskRequest { container_id: self.name.clone() };
+        let delete =
+            engine.call_within(TASK_DEADLINE, "tasks.Delete", request, |request| tasks.delete(request));
+        // The shim ends once its last byte is read.
+        let fifos = self.fifos();
+        tokio::select! {
+            deleted = delete => gone(deleted),
+            () = async { fifos.drain(TASK_DEADLINE).await; std::future::pending().await } => Ok(()),
+        }
+    }
+
+    /// Kills every process and waits for the first to be gone. A kill may come to nothing while a task is starting.
+    async fn kill(&self) -> std::result::Result<(), Trouble> {
+        let engine = &self.shared.engine;
+        let mut tasks = engine.tasks().await?;
+        let mut last = None;
+        for _ in 0..KILL_TRIES {
+            let (container_id, exec_id) = (self.name.clone(), String::new());
+            let signal = SIGKILL.unsigned_abs();
+            let request = KillRequest { container_id, exec_id, signal, all: true };
+            let killed =
+                engine.call_within(TASK_DEADLINE, "tasks.Kill", request, |request| tasks.kill(request));
+            // "Not found" is said of a task that has ended, too: the wait tells.
+            let refused = gone(killed.await).err();
+            let request = WaitRequest { container_id: self.name.clone(), exec_id: String::new() };
+            let ended =
+                engine.call_within(KILLED_WITHIN, "tasks.Wait", request, |request| tasks.wait(request));
+            match gone(ended.await) {
+                Ok(()) => return Ok(()),
+                Err(trouble) => last = refused.or(Some(trouble)),
+            }
+        }
+        last.map_or(Ok(()), Err)
+    }
+
+    /// Pipes and cgroup: after the rest, since they say that there was something.
+    async fn remove_files(&self, parts: Parts) {
+        let (fifos, owner, name) = (self.fifos(), self.owner.clone(), self.name.clone());
+        let shared = self.shared.clone();
+        let files = tokio::task::spawn_blocking(move || {
+            let root = Path::new(cgroups::ROOT);
+            let removed = if parts.fifos { fifos.remove() } else { Ok(()) };
+            if !parts.cgroup {
+                return removed;
+            }
+            let removed = removed.and(cgroups::remove(root, &owner, &name));
+            // Nobody's container may come to be in a folder that goes at the same time.
+            if let Ok(_nobody_creates) = shared.creating.try_write() {
+                cgroups::remove_owner(root, &owner);
+            }
+            removed
+        });
+        if let Ok(Err(error)) = files.await {
+            tracing::warn!(sandbox = self.name, %error, "a container's files could not be removed");
+        }
+    }
+
+    fn fifos(&self) -> Fifos {
+        Fifos::new(&self.shared.config.state_dir, &self.owner, &self.name)
+    }
+}
+
+#[async_trait]
+impl Handle for ContainerdHandle {
+    async fn update(&self, limits: &KernelLimits) -> Result<()> {
+        if self.gvisor {
+            let reason = "gVisor can't change the limits of a container that runs".to_owned();
+            return Err(RuntimeError::LimitNotHeld { limit: KernelLimit::Memory, reason });
+        }
+        let resources = oci::resources(limits, self.shared.host(self.gvisor));
+        let value =
+            serde_json::to_vec(&resources).map_err(|error| RuntimeError::sandbox("set limits", error))?;
+        let request = UpdateTaskRequest {
+            container_id: self.name.clone(),
+            resources: Some(Any { type_url: RESOURCES_TYPE.to_owned(), value }),
+            annotations: std::collections::HashMap::new(),
+        };
+        let engine = &self.shared.engine;
+        let on_use = |trouble: Trouble| trouble.on_use("set limits");
+        let mut tasks = engine.tasks().await.map_err(on_use)?;
+        let update =
+            engine.call_within(TASK_DEADLINE, "tasks.Update", request, |request| tasks.update(request));
+        update.await.map_err(on_use)
+    }
+
+    async fn witness(&self) -> Result<Witness> {
+        let engine = &self.shared.engine;
+        let Ok(mut tasks) = engine.tasks().await else { return Ok(Witness::default()) };
+        let request = GetRequest { container_id: self.name.clone(), exec_id: String::new() };
+        let running = match engine.call("tasks.Get", request, |request| tasks.get(request)).await {
+            Ok(answer) => answer.process.and_then(|process| match process.status() {
+                Status::Unknown => None,
+                Status::Stopped => Some(false),
+                Status::Created | Status::Running | Status::Paused | Status::Pausing => Some(true),
+            }),
+            Err(trouble) => trouble.is_not_found().then_some(false),
+        };
+        Ok(Witness { running, ..Witness::default() })
+    }
+
+    async fn remove(&self) -> Result<()> {
+        let mut removed = self.removed.lock().await;
+        if !*removed {
+            self.remove_parts().await.map_err(|trouble| trouble.on_use("remove the container"))?;
+            *removed = true;
+        }
+        Ok(())
+    }
+}

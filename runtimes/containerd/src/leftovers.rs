@@ -1,0 +1,118 @@
+//! What of sandboxd's there is, by the labels and folders that every part carries: containers, snapshots without one,
+//! pipes and cgroups without either. What somebody else keeps in the same namespace has no such label.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use containerd_client::services::v1::{ListContainersRequest, snapshots::ListSnapshotsRequest};
+use sandboxd_container::backend::{Leftover, OWNER_LABEL, SANDBOX_LABEL};
+
+use crate::{
+    Shared, cgroups,
+    engine::{TASK_DEADLINE, Trouble},
+    fifos,
+    handle::{ContainerdHandle, Parts},
+};
+
+/// Far more than a host runs; the rest is for the next sweep.
+const MAX_LEFTOVERS: usize = 16 * 1024;
+
+type Found = BTreeMap<(String, String), Parts>;
+
+/// Every container of any sandboxd, or what is left of it.
+pub(crate) async fn list(shared: &Arc<Shared>) -> Result<Vec<Leftover>, Trouble> {
+    let mut found = Found::new();
+    let (state_dir, max) = (shared.config.state_dir.clone(), MAX_LEFTOVERS);
+    let files = tokio::task::spawn_blocking(move || {
+        (fifos::list(&state_dir, max), cgroups::list(Path::new(cgroups::ROOT), max))
+    });
+    let (pipes, groups) = files.await.unwrap_or_default();
+    for one in pipes {
+        found.entry(one).or_default().fifos = true;
+    }
+    for one in groups {
+        found.entry(one).or_default().cgroup = true;
+    }
+    containers(shared, &mut found).await?;
+    snapshots(shared, &mut found).await?;
+    let leftovers = found.into_iter().map(|((owner, name), parts)| {
+        // No limit of a leftover is ever changed, so it is all one which runtime it has.
+        let handle = ContainerdHandle::new(shared.clone(), owner.clone(), name, parts, true);
+        Leftover { owner, handle: Arc::new(handle) }
+    });
+    Ok(leftovers.collect())
+}
+
+async fn containers(shared: &Shared, found: &mut Found) -> Result<(), Trouble> {
+    let engine = &shared.engine;
+    let mut containers = engine.containers().await?;
+    let request = engine.request(TASK_DEADLINE, ListContainersRequest { filters: filters() });
+    let all = async {
+        let mut stream = containers.list_stream(request).await?.into_inner();
+        while let Some(message) = stream.message().await? {
+            let Some(container) = message.container else { continue };
+            if let Some(one) = ours(&container.id, &container.labels).filter(|_| found.len() < MAX_LEFTOVERS)
+            {
+                let parts = found.entry(one).or_default();
+                (parts.container, parts.task, parts.cgroup) = (true, true, true);
+            }
+        }
+        Ok(())
+    };
+    engine.within(TASK_DEADLINE, "containers.List", all).await
+}
+
+async fn snapshots(shared: &Shared, found: &mut Found) -> Result<(), Trouble> {
+    let engine = &shared.engine;
+    let mut snapshots = engine.snapshots().await?;
+    let snapshotter = shared.config.snapshotter.clone();
+    let request = engine.request(TASK_DEADLINE, ListSnapshotsRequest { snapshotter, filters: filters() });
+    let all = async {
+        let mut stream = snapshots.list(request).await?.into_inner();
+        while let Some(message) = stream.message().await? {
+            for info in message.info {
+                if let Some(one) = ours(&info.name, &info.labels).filter(|_| found.len() < MAX_LEFTOVERS) {
+                    found.entry(one).or_default().snapshot = true;
+                }
+            }
+        }
+        Ok(())
+    };
+    engine.within(TASK_DEADLINE, "snapshots.List", all).await
+}
+
+/// Owner and name, where the labels say that it is sandboxd's and the name agrees.
+fn ours(id: &str, labels: &std::collections::HashMap<String, String>) -> Option<(String, String)> {
+    let (owner, name) = (labels.get(OWNER_LABEL)?, labels.get(SANDBOX_LABEL)?);
+    (name == id && is_plain(owner) && is_plain(name)).then(|| (owner.clone(), name.clone()))
+}
+
+/// A label becomes a part of paths.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains('/')
+}
+
+fn filters() -> Vec<String> {
+    vec![format!("labels.\"{OWNER_LABEL}\"")]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn only_what_says_so_twice_is_ours() {
+        let labels = |owner: &str, name: &str| {
+            HashMap::from([
+                (OWNER_LABEL.to_owned(), owner.to_owned()),
+                (SANDBOX_LABEL.to_owned(), name.to_owned()),
+            ])
+        };
+        assert_eq!(ours("one", &labels("house", "one")), Some(("house".to_owned(), "one".to_owned())));
+        assert_eq!(ours("another", &labels("house", "one")), None);
+        assert_eq!(ours("one", &HashMap::new()), None);
+        assert_eq!(ours("../one", &labels("house", "../one")), None);
+        assert_eq!(ours("one", &labels("..", "one")), None);
+    }
+}
