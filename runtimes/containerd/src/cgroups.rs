@@ -1,5 +1,6 @@
-//! The cgroup of a container, as containerd is told to make it, and what is left of it: `sandboxd-containerd/<owner>/
-//! <name>` in every hierarchy of this host. Under systemd's driver it is a scope that systemd removes by itself.
+//! The cgroup of a container, as containerd is told to make it, and what is left of it: one folder with owner and name
+//! below `sandboxd-containerd` in every hierarchy of this host. Under systemd's driver it is a scope, which systemd
+//! removes by itself.
 //!
 //! Deliberately absent: reading counters, which the caller of the backend does.
 
@@ -28,38 +29,34 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(10);
 /// `linux.cgroupsPath`, in the form that the driver reads.
 pub(crate) fn path(driver: CgroupDriver, owner: &str, name: &str) -> String {
     match driver {
-        CgroupDriver::Cgroupfs => format!("/{SUBTREE}/{owner}/{name}"),
+        CgroupDriver::Cgroupfs => format!("/{SUBTREE}/{}", folder_name(owner, name)),
         CgroupDriver::Systemd => format!("{SUBTREE}.slice:{owner}:{name}"),
     }
 }
 
 /// Removes what is left of a container's cgroup, and whoever still lives in it. Blocks for half a second at most.
 pub(crate) fn remove(root: &Path, owner: &str, name: &str) -> io::Result<()> {
-    let mut result = Ok(());
-    for folder in folders(root, owner).into_iter().map(|folder| folder.join(name)) {
-        result = result.and(remove_one(&folder));
-    }
-    result
-}
-
-/// Removes an owner's folders where nothing is in them.
-pub(crate) fn remove_owner(root: &Path, owner: &str) {
-    for folder in folders(root, owner) {
-        // Not empty is as right as not there.
-        let _ = std::fs::remove_dir(folder);
-    }
+    let folder = folder_name(owner, name);
+    let all = subtrees(root).into_iter().map(|subtree| remove_one(&subtree.join(&folder)));
+    all.fold(Ok(()), io::Result::and)
 }
 
 /// Owner and name of every container that has a cgroup, at most `max`. Blocks.
 pub(crate) fn list(root: &Path, max: usize) -> Vec<(String, String)> {
-    let mut found = BTreeSet::new();
-    for subtree in hierarchies(root).into_iter().map(|hierarchy| hierarchy.join(SUBTREE)) {
-        for owner in children(&subtree) {
-            let containers = children(&subtree.join(&owner));
-            found.extend(containers.into_iter().map(|name| (owner.clone(), name)));
-        }
-    }
-    found.into_iter().take(max).collect()
+    let names: BTreeSet<_> = subtrees(root).iter().flat_map(|subtree| children(subtree)).collect();
+    names.iter().filter_map(|name| of_folder(name)).take(max).collect()
+}
+
+/// What the folders of a container are called, here and in the state folder. A sandbox's name and a daemon's have no
+/// such dot.
+pub(crate) fn folder_name(owner: &str, name: &str) -> String {
+    format!("{owner}.{name}")
+}
+
+/// Owner and name.
+pub(crate) fn of_folder(folder: &str) -> Option<(String, String)> {
+    let (owner, name) = folder.split_once('.')?;
+    (!owner.is_empty() && !name.is_empty()).then(|| (owner.to_owned(), name.to_owned()))
 }
 
 /// Whether this host has the unified hierarchy, and whether memory and swap can be limited together.
@@ -92,9 +89,9 @@ fn kill_all(folder: &Path) {
     }
 }
 
-/// The folder of an owner in every hierarchy, whether it is there or not.
-fn folders(root: &Path, owner: &str) -> Vec<PathBuf> {
-    hierarchies(root).into_iter().map(|hierarchy| hierarchy.join(SUBTREE).join(owner)).collect()
+/// Ours in every hierarchy, whether it is there or not.
+fn subtrees(root: &Path) -> Vec<PathBuf> {
+    hierarchies(root).into_iter().map(|hierarchy| hierarchy.join(SUBTREE)).collect()
 }
 
 /// v2 is mounted at the root itself; the hierarchies of v1 and of a hybrid host are its children.
@@ -121,14 +118,14 @@ mod tests {
     fn hybrid() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for hierarchy in ["memory", "pids", "unified"] {
-            std::fs::create_dir_all(root.path().join(hierarchy).join(SUBTREE).join("house/one")).unwrap();
+            std::fs::create_dir_all(root.path().join(hierarchy).join(SUBTREE).join("house.one")).unwrap();
         }
         root
     }
 
     #[test]
     fn both_drivers_forms() {
-        assert_eq!(path(CgroupDriver::Cgroupfs, "house", "one"), "/sandboxd-containerd/house/one");
+        assert_eq!(path(CgroupDriver::Cgroupfs, "house", "one"), "/sandboxd-containerd/house.one");
         assert_eq!(path(CgroupDriver::Systemd, "house", "one"), "sandboxd-containerd.slice:house:one");
     }
 
@@ -136,13 +133,9 @@ mod tests {
     fn what_is_left_is_found_once_and_removed_everywhere() {
         let root = hybrid();
         assert_eq!(list(root.path(), 10), [("house".to_owned(), "one".to_owned())]);
-        remove_owner(root.path(), "house");
-        assert_eq!(list(root.path(), 10).len(), 1, "an owner's folder with something in it stays");
         remove(root.path(), "house", "one").unwrap();
         remove(root.path(), "house", "one").unwrap();
         assert!(list(root.path(), 10).is_empty());
-        remove_owner(root.path(), "house");
-        assert!(!root.path().join("memory").join(SUBTREE).join("house").exists());
     }
 
     #[test]

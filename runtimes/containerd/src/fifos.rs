@@ -7,7 +7,7 @@
 //!   stdin:  open for reading and writing, so that the writing end, opened then, has somebody to write to
 //!           (before create)                    opens for reading
 //! ```
-//! Both are folders and files of `state_dir/fifo/<owner>/<name>`, removed with the container. What a program writes
+//! Both are folders and files of `state_dir/fifo/<owner>.<name>`, removed with the container. What a program writes
 //! that nobody reads would keep the shim from ending, so that the end is drained.
 
 use std::{
@@ -22,6 +22,8 @@ use tokio::{
     io::AsyncReadExt,
     net::unix::pipe::{OpenOptions, Receiver, Sender},
 };
+
+use crate::cgroups;
 
 const DRAIN_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -41,7 +43,7 @@ pub(crate) struct Ends {
 
 impl Fifos {
     pub(crate) fn new(state_dir: &Path, owner: &str, name: &str) -> Self {
-        Self { folder: root(state_dir).join(owner).join(name) }
+        Self { folder: root(state_dir).join(cgroups::folder_name(owner, name)) }
     }
 
     pub(crate) fn stdin(&self) -> PathBuf {
@@ -56,8 +58,8 @@ impl Fifos {
     pub(crate) fn make(&self) -> io::Result<()> {
         let mut folders = std::fs::DirBuilder::new();
         folders.mode(0o700).recursive(true);
-        if let Some(owner) = self.folder.parent() {
-            folders.create(owner)?;
+        if let Some(root) = self.folder.parent() {
+            folders.create(root)?;
         }
         // Only ours if it was not there.
         folders.recursive(false).create(&self.folder)?;
@@ -99,21 +101,13 @@ impl Fifos {
 
 /// Owner and name of every container that has pipes here, at most `max`. Blocks.
 pub(crate) fn list(state_dir: &Path, max: usize) -> Vec<(String, String)> {
-    let owners = names(&root(state_dir));
-    let all = owners.into_iter().flat_map(|owner| {
-        let containers = names(&root(state_dir).join(&owner));
-        containers.into_iter().map(move |name| (owner.clone(), name))
-    });
-    all.take(max).collect()
+    let Ok(entries) = std::fs::read_dir(root(state_dir)) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| cgroups::of_folder(&name)).take(max).collect()
 }
 
 fn root(state_dir: &Path) -> PathBuf {
     state_dir.join("fifo")
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
 }
 
 #[cfg(test)]

@@ -127,19 +127,10 @@ impl ContainerdHandle {
     /// Pipes and cgroup: after the rest, since they say that there was something.
     async fn remove_files(&self, parts: Parts) {
         let (fifos, owner, name) = (self.fifos(), self.owner.clone(), self.name.clone());
-        let shared = self.shared.clone();
         let files = tokio::task::spawn_blocking(move || {
             let root = Path::new(cgroups::ROOT);
             let removed = if parts.fifos { fifos.remove() } else { Ok(()) };
-            if !parts.cgroup {
-                return removed;
-            }
-            let removed = removed.and(cgroups::remove(root, &owner, &name));
-            // Nobody's container may come to be in a folder that goes at the same time.
-            if let Ok(_nobody_creates) = shared.creating.try_write() {
-                cgroups::remove_owner(root, &owner);
-            }
-            removed
+            if parts.cgroup { removed.and(cgroups::remove(root, &owner, &name)) } else { removed }
         });
         if let Ok(Err(error)) = files.await {
             tracing::warn!(sandbox = self.name, %error, "a container's files could not be removed");

@@ -51,10 +51,7 @@ pub(crate) async fn launch(shared: Arc<Shared>, spec: ContainerSpec) -> Result<C
     let handle = ContainerdHandle::new(shared.clone(), owner, name, Parts::default(), runtime.gvisor);
     let handle = Arc::new(handle);
     let step = Step { shared: &shared, spec: &spec, runtime, found, fifos, handle: handle.clone() };
-    let made = {
-        let _creating = shared.creating.read().await;
-        Box::pin(step.run(oci)).await
-    };
+    let made = Box::pin(step.run(oci)).await;
     // The reason is why it failed; that something is left is for the log, and for the next sweep.
     if made.is_err()
         && let Err(left) = handle.remove_parts().await

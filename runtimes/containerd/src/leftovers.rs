@@ -36,8 +36,8 @@ pub(crate) async fn list(shared: &Arc<Shared>) -> Result<Vec<Leftover>, Trouble>
     snapshots(shared, &mut found).await?;
     let leftovers = found.into_iter().map(|((owner, name), parts)| {
         // No limit of a leftover is ever changed, so it is all one which runtime it has.
-        let handle = ContainerdHandle::new(shared.clone(), owner.clone(), name, parts, true);
-        Leftover { owner, handle: Arc::new(handle) }
+        let handle = ContainerdHandle::new(shared.clone(), owner.clone(), name.clone(), parts, true);
+        Leftover { owner, sandbox: name, handle: Arc::new(handle) }
     });
     Ok(leftovers.collect())
 }
@@ -88,7 +88,7 @@ fn ours(id: &str, labels: &std::collections::HashMap<String, String>) -> Option<
 
 /// A label becomes a part of paths.
 fn is_plain(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && !name.contains('/')
+    !name.is_empty() && !name.contains(['.', '/'])
 }
 
 fn filters() -> Vec<String> {

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use containerd_client::services::v1::PluginsRequest;
 use sandboxd_container::backend::{Backend, Container, ContainerSpec, Examined, Leftover};
 use sandboxd_contract::{Result, RuntimeError};
-use tokio::sync::{OnceCell, RwLock, oneshot};
+use tokio::sync::{OnceCell, oneshot};
 
 use crate::{engine::Engine, lookup::Lookup, oci::Host, oci_runtime::OciRuntime};
 
@@ -84,16 +84,14 @@ pub(crate) struct Shared {
     oci_runtime: OnceCell<OciRuntime>,
     cgroup_v2: bool,
     swap_accounting: bool,
-    /// Held for reading while a container is made, and for writing while an empty folder goes.
-    creating: RwLock<()>,
 }
 
 impl ContainerdBackend {
     pub fn new(config: ContainerdConfig) -> Self {
         let engine = Engine::new(config.address.clone(), config.namespace.clone());
         let (cgroup_v2, swap_accounting) = cgroups::examine(Path::new(cgroups::ROOT));
-        let (lookup, oci_runtime, creating) = (Lookup::default(), OnceCell::new(), RwLock::new(()));
-        let shared = Shared { config, engine, lookup, oci_runtime, cgroup_v2, swap_accounting, creating };
+        let (lookup, oci_runtime) = (Lookup::default(), OnceCell::new());
+        let shared = Shared { config, engine, lookup, oci_runtime, cgroup_v2, swap_accounting };
         Self { shared: Arc::new(shared) }
     }
 }
@@ -150,7 +148,7 @@ impl Backend for ContainerdBackend {
         details.push(("snapshotter", shared.config.snapshotter.clone()));
         details.push(("namespace", shared.engine.namespace().to_owned()));
         details.push(("cgroups", oci_runtime::cgroup_detail(systemd)));
-        Ok(Examined { details, gvisor: runtime.gvisor, local: true })
+        Ok(Examined { details, gvisor: runtime.gvisor, missing: Vec::new(), local: true })
     }
 
     /// In a task of its own: whoever gives up waiting leaves a container that is removed once it is there.

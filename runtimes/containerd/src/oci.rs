@@ -14,8 +14,11 @@ use oci_spec::{
         PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec, User,
     },
 };
-use sandboxd_container::backend::{
-    AGENT_CAPABILITIES, AGENT_PATH, ContainerSpec, DISK_DIR, DISK_INODES, OWNER_LABEL, SANDBOX_LABEL,
+use sandboxd_container::{
+    backend::{
+        AGENT_CAPABILITIES, AGENT_PATH, ContainerSpec, DISK_DIR, DISK_INODES, OWNER_LABEL, SANDBOX_LABEL,
+    },
+    host_tasks,
 };
 use sandboxd_contract::KernelLimits;
 
@@ -31,13 +34,6 @@ const CORE_BYTES: u64 = 1;
 const CPU_PERIOD_US: u64 = 100_000;
 /// A tmpfs that holds devices and links and nothing else.
 const DEV_BYTES: u64 = 64 * 1024;
-/// What is counted beside the program's tasks: the agent.
-const AGENT_TASKS: u64 = 1;
-/// gVisor's own threads count, too: some for itself, and several for each of the guest's tasks. So its limit only
-/// guards the host; the program's tasks are held inside.
-const GVISOR_TASKS: u64 = 512;
-const GVISOR_TASKS_EACH: u64 = 4;
-
 /// What of this host and its engine shapes a specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Host {
@@ -71,13 +67,8 @@ pub(crate) fn resources(limits: &KernelLimits, host: Host) -> LinuxResources {
     } else if !host.cgroup_v2 {
         memory.set_swappiness(Some(0));
     }
-    let tasks = if host.gvisor {
-        limits.tasks.saturating_mul(GVISOR_TASKS_EACH).saturating_add(GVISOR_TASKS)
-    } else {
-        limits.tasks.saturating_add(AGENT_TASKS)
-    };
     let mut pids = LinuxPids::default();
-    pids.set_limit(signed(tasks));
+    pids.set_limit(signed(host_tasks(limits.tasks, host.gvisor)));
     let mut cpu = LinuxCpu::default();
     let quota_us = limits.cpu_millis.map_or(-1, |millis| i64::from(millis) * signed(CPU_PERIOD_US) / 1000);
     cpu.set_period(Some(CPU_PERIOD_US)).set_quota(Some(quota_us));

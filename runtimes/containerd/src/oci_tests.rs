@@ -48,7 +48,7 @@ fn sort_capabilities(value: &mut serde_json::Value) {
 fn runc_on_cgroup_v1() {
     check(
         "runc-cgroup-v1.json",
-        &spec(&container(), "/sandboxd-containerd/house/sandbox-1", RUNC_V1).unwrap(),
+        &spec(&container(), "/sandboxd-containerd/house.sandbox-1", RUNC_V1).unwrap(),
     );
 }
 
@@ -62,7 +62,7 @@ fn runc_on_cgroup_v2_under_systemd() {
 fn runsc_without_swap_accounting() {
     check(
         "runsc-cgroup-v1.json",
-        &spec(&container(), "/sandboxd-containerd/house/sandbox-1", RUNSC_V1).unwrap(),
+        &spec(&container(), "/sandboxd-containerd/house.sandbox-1", RUNSC_V1).unwrap(),
     );
 }
 

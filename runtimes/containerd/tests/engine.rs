@@ -95,12 +95,9 @@ impl House {
     }
 
     async fn is_empty(&self) -> bool {
-        let files = std::fs::read_dir(self.state.path().join("state/fifo").join(&self.owner));
+        let files = std::fs::read_dir(self.state.path().join("state/fifo"));
         let no_files = files.is_ok_and(|files| files.count() == 0);
-        let memory = Path::new("/sys/fs/cgroup/memory");
-        let groups = if memory.exists() { memory } else { Path::new("/sys/fs/cgroup") };
-        let no_group = !groups.join("sandboxd-containerd").join(&self.owner).exists();
-        self.left().await.is_empty() && no_files && no_group
+        self.left().await.is_empty() && no_files
     }
 }
 
