@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use sandboxd_container::{Backend, ContainerConfig, ContainerRuntime, ImageError, ImageStore};
+use sandboxd_containerd::{CgroupDriver, ContainerdBackend, ContainerdConfig};
 use sandboxd_contract::{Result, Runtime};
 use sandboxd_docker::{DockerBackend, DockerConfig, DockerImages};
 use sandboxd_native::{NativeConfig, NativeRuntime};
@@ -48,8 +49,16 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Res
                 DockerConfig { host: docker.host.clone(), oci_runtime: docker.oci_runtime.clone() };
             containers(Arc::new(DockerBackend::new(settings)), &docker.pool)
         }
-        RuntimeKind::Containerd(_) => {
-            Err(sandboxd_contract::RuntimeError::unavailable("containerd is not built into this version"))
+        RuntimeKind::Containerd(containerd) => {
+            let settings = ContainerdConfig {
+                address: containerd.address.clone(),
+                namespace: containerd.namespace.clone(),
+                oci_runtime: containerd.oci_runtime.clone(),
+                state_dir: config.state_dir.join(CONTAINERS).join(&runtime.name),
+                snapshotter: containerd.snapshotter.clone(),
+                cgroup_driver: CgroupDriver::default(),
+            };
+            containers(Arc::new(ContainerdBackend::new(settings)), &containerd.pool)
         }
     }
 }

@@ -13,9 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub const AGENT_PATH: &str = "/.sandboxd/agent";
 /// The tmpfs of every container: [`sandboxd_contract::WORK_DIR`] and the other folders that count as its disk.
 pub const DISK_DIR: &str = "/box";
-/// Where gVisor must see the agent a second time: it covers a /tmp that leads to an empty folder with a tmpfs of its own,
-/// whose files would count as nobody's disk. With a mount in that folder it does not.
+/// Where gVisor finds no /tmp, or an empty one, it mounts a tmpfs of its own there, without any size: a second disk, which
+/// no limit holds. Something must lie in it, and this is the least that can: a tmpfs that is empty and stays so.
 pub const GVISOR_TMP_GUARD: &str = "/box/tmp/.sandboxd";
+pub const GVISOR_TMP_GUARD_OPTIONS: [&str; 6] = ["ro", "noexec", "nosuid", "nodev", "mode=0555", "size=4096"];
 /// Inodes of that tmpfs, each charged to the program's memory.
 pub const DISK_INODES: u64 = 64 * 1024;
 /// The label, or whatever an engine calls it, with the name of the daemon that made something.

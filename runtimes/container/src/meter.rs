@@ -16,6 +16,9 @@ use crate::backend::{Handle, Witness};
 /// Tasks of a container that are not its program's: the agent.
 const OWN_TASKS: u64 = 1;
 
+/// Of what a ready container holds, the parked process's part, whose place the program takes.
+const PARKED_BYTES: u64 = 256 << 10;
+
 pub(crate) struct Meter {
     handle: Arc<dyn Handle>,
     /// `None` where the container's processes are not of this host, or its cgroup can't be read.
@@ -62,7 +65,7 @@ impl Meter {
             None => None,
         };
         let own_memory_bytes = group.as_ref().and_then(|group| locked(group).adopted.held_memory_bytes());
-        let own_memory_bytes = own_memory_bytes.unwrap_or(0);
+        let own_memory_bytes = own_memory_bytes.unwrap_or(0).saturating_sub(PARKED_BYTES);
         Self { handle, group, gvisor, own_memory_bytes, baseline: OnceLock::new() }
     }
 

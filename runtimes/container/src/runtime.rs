@@ -1,6 +1,6 @@
 //! The contract's runtime, over any backend.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use sandboxd_contract::{
@@ -36,6 +36,7 @@ impl ContainerRuntime {
         let failed = |error: std::io::Error| {
             RuntimeError::unavailable(format!("the state folder {}: {error}", config.state_dir.display()))
         };
+        DirBuilder::new().recursive(true).mode(0o755).create(&config.state_dir).map_err(failed)?;
         let agent = agent_binary::install(&config.state_dir.join("agent")).map_err(failed)?;
         let owner = Owner::claim(&config.state_dir.join("owners")).map_err(failed)?;
         let yard = Yard::new(backend, owner, agent, config.warm);

@@ -16,7 +16,8 @@ use oci_spec::{
 };
 use sandboxd_container::{
     backend::{
-        AGENT_CAPABILITIES, AGENT_PATH, ContainerSpec, DISK_DIR, DISK_INODES, OWNER_LABEL, SANDBOX_LABEL,
+        AGENT_CAPABILITIES, AGENT_PATH, ContainerSpec, DISK_DIR, DISK_INODES, GVISOR_TMP_GUARD,
+        GVISOR_TMP_GUARD_OPTIONS, OWNER_LABEL, SANDBOX_LABEL,
     },
     host_tasks,
 };
@@ -51,7 +52,7 @@ pub(crate) fn spec(spec: &ContainerSpec, cgroups_path: &str, host: Host) -> Resu
         .set_root(Some(root))
         .set_hostname(Some(HOSTNAME.to_owned()))
         .set_process(Some(process()?))
-        .set_mounts(Some(mounts(spec)?))
+        .set_mounts(Some(mounts(spec, host)?))
         .set_linux(Some(linux(spec, cgroups_path, host)?))
         .set_annotations(Some(labels(spec)));
     Ok(out)
@@ -116,11 +117,12 @@ fn process() -> Result<Process, OciSpecError> {
     Ok(process)
 }
 
-fn mounts(spec: &ContainerSpec) -> Result<Vec<Mount>, OciSpecError> {
+fn mounts(spec: &ContainerSpec, host: Host) -> Result<Vec<Mount>, OciSpecError> {
     let disk_bytes = format!("size={}", spec.limits.disk_bytes);
     let disk_inodes = format!("nr_inodes={DISK_INODES}");
     let dev_bytes = format!("size={DEV_BYTES}");
     let agent = spec.agent.to_string_lossy().into_owned();
+    let guard = host.gvisor.then(|| mount(GVISOR_TMP_GUARD, "tmpfs", "tmpfs", &GVISOR_TMP_GUARD_OPTIONS));
     [
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         // The runtime adds null, zero, full, random, urandom and tty. There are no terminals to be had.
@@ -129,6 +131,7 @@ fn mounts(spec: &ContainerSpec) -> Result<Vec<Mount>, OciSpecError> {
         mount(AGENT_PATH, "bind", &agent, &["bind", "ro", "nosuid", "nodev", "private"]),
     ]
     .into_iter()
+    .chain(guard)
     .collect()
 }
 

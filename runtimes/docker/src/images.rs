@@ -328,7 +328,11 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_can_not_be_one_is_refused() {
-        assert!(DockerImages::new("unix:///nowhere.sock").is_ok());
+    fn a_socket_that_is_not_there_is_told_by_its_path() {
+        let refused = DockerImages::new("unix:///nowhere.sock").err().unwrap();
+        assert!(
+            matches!(&refused, ImageError::Unavailable(reason) if reason.contains("/nowhere.sock")),
+            "{refused}"
+        );
     }
 }

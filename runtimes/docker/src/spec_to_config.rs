@@ -12,16 +12,16 @@ use bollard::models::{
 };
 use sandboxd_container::{
     ContainerSpec,
-    backend::{AGENT_CAPABILITIES, AGENT_PATH, DISK_DIR, DISK_INODES, OWNER_LABEL, SANDBOX_LABEL, image_of},
+    backend::{
+        AGENT_CAPABILITIES, AGENT_PATH, DISK_DIR, DISK_INODES, GVISOR_TMP_GUARD, GVISOR_TMP_GUARD_OPTIONS,
+        OWNER_LABEL, SANDBOX_LABEL, image_of,
+    },
     host_tasks,
 };
-use sandboxd_contract::{KernelLimit, KernelLimits, Result, RuntimeError, TMP_DIR};
+use sandboxd_contract::{KernelLimit, KernelLimits, Result, RuntimeError};
 
 use crate::host::Ceilings;
 
-/// Where gVisor finds no /tmp, or an empty one, it mounts a tmpfs of its own there, without any size: a second disk, which
-/// no limit holds. Something must lie in it, and this is the least that can: a folder that is empty and stays so.
-const GVISOR_MARK: &str = ".sandboxd";
 /// Between that of whatever else the host runs and that of programs, which is 1000.
 const AGENT_OOM_SCORE: i64 = 500;
 /// A window of the CPU bandwidth controller, in microseconds: the kernel's default.
@@ -146,10 +146,7 @@ fn tmpfs(spec: &ContainerSpec, target: &Target) -> HashMap<String, String> {
         format!("rw,exec,nosuid,nodev,mode=0755,size={},nr_inodes={DISK_INODES}", spec.limits.disk_bytes);
     let mut all = HashMap::from([(DISK_DIR.to_owned(), disk)]);
     if target.gvisor {
-        all.insert(
-            format!("{TMP_DIR}/{GVISOR_MARK}"),
-            "ro,noexec,nosuid,nodev,mode=0555,size=4096".to_owned(),
-        );
+        all.insert(GVISOR_TMP_GUARD.to_owned(), GVISOR_TMP_GUARD_OPTIONS.join(","));
     }
     all
 }
