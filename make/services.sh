@@ -118,14 +118,14 @@ ours() {
 }
 
 up() {
-  if containerd_answers && docker_answers; then return 0; fi
   if [ "$(id -u)" -ne 0 ]; then
+    if containerd_answers && docker_answers; then return 0; fi
     local silent=()
     containerd_answers || silent+=("$containerd_socket")
     docker_answers || silent+=("$docker_socket")
     without "nothing answers this user at ${silent[*]}, and only root can install and start what should."
   fi
-  install_missing
+  { containerd_answers && docker_answers; } || install_missing
   mkdir -p "$here"
   # One at a time: the second finds what the first started.
   exec 9>"$here/lock"
