@@ -15,7 +15,7 @@ run: languages build ## install what is missing, build, start the daemon and pri
 	@make/run.sh $(BINARY)
 
 build: ## the release binary
-	@make/need-cargo.sh
+	@make/need-tools.sh
 	cargo build --release --locked
 
 languages: ## install the Debian packages of the languages that are missing
@@ -28,15 +28,15 @@ images: services build ## the image of every language, in Docker
 	@make/images.sh $(BINARY)
 
 test: languages ## every test; privileged ones print SKIP and why where they can't run
-	@make/need-cargo.sh
+	@make/need-tools.sh
 	@tests/run.sh
 
 test-vm: ## the conformance suite on cgroup v2, as root and unprivileged, in an emulated machine
-	@make/need-cargo.sh
+	@make/need-tools.sh
 	@tests/vm/run.sh
 
 lint: ## formatting, clippy with warnings denied
-	@make/need-cargo.sh
+	@make/need-tools.sh
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 

@@ -72,6 +72,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "crate::cli",
             "crate::config",
             "sandboxd_native",
+            "sandboxd_container",
+            "sandboxd_docker",
         ],
     ),
     ("src/executors/", &["axum", "crate::http", "crate::cli", "sandboxd_native"]),
@@ -81,7 +83,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("runtimes/files/src/", &["serde", "tokio", "sandboxd_contract"]),
     ("runtimes/inside/src/", &["serde", "tokio", "sandboxd_contract"]),
     ("runtimes/agent/src/", &["serde", "tokio", "sandboxd_contract"]),
-    ("runtimes/native/src/", &["serde", "hyper", "axum"]),
+    ("runtimes/files/src/", &["serde", "tokio", "sandboxd_"]),
+    ("runtimes/inside/src/", &["serde", "tokio", "sandboxd_contract", "sandboxd_native"]),
+    ("runtimes/agent/src/", &["serde", "tokio", "sandboxd_contract", "sandboxd_container"]),
+    ("runtimes/native/src/", &["serde", "hyper", "axum", "sandboxd_container", "sandboxd_docker"]),
+    (
+        "runtimes/container/src/",
+        &["serde", "hyper", "axum", "bollard", "containerd_client", "sandboxd_native", "sandboxd_docker"],
+    ),
+    ("runtimes/docker/src/", &["axum", "containerd_client", "sandboxd_native", "sandboxd_containerd"]),
+    ("runtimes/containerd/src/", &["axum", "bollard", "sandboxd_native", "sandboxd_docker"]),
 ];
 
 #[test]

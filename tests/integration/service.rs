@@ -30,17 +30,18 @@ fn runtimes_say_which_limits_they_hold() {
 }
 
 #[test]
-fn a_runtime_that_is_not_built_in_is_listed_and_refused() {
+fn a_runtime_that_can_not_be_reached_is_listed_and_refused() {
     let daemon = Daemon::start(
-        "---[runtimes.native]\n[runtimes.docker]\nkind = \"docker\"\n[execution]\nruntime = \"native\"\n",
+        "---[runtimes.native]\n[runtimes.docker]\nhost = \"unix:///nowhere.sock\"\n[execution]\nruntime = \"native\"\n",
     );
-    let runtimes = daemon.get("/api/runtimes").json();
-    let docker = runtimes["runtimes"].as_array().unwrap().iter().find(|runtime| runtime["name"] == "docker");
-    assert_eq!(docker.unwrap()["available"], false, "{runtimes:#}");
     let request = json!({ "language": "bash", "code": "true", "runtime": "docker" });
     let answer = daemon.try_execute(&request).unwrap();
     assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("runtime_unavailable")));
+    assert!(answer.body.contains("/nowhere.sock"), "{}", answer.body);
     assert!(answer.header("retry-after").parse::<u64>().is_ok());
+    let runtimes = daemon.get("/api/runtimes").json();
+    let docker = runtimes["runtimes"].as_array().unwrap().iter().find(|runtime| runtime["name"] == "docker");
+    assert_eq!(docker.unwrap()["available"], false, "{runtimes:#}");
 }
 
 #[test]
