@@ -201,9 +201,9 @@ impl Execution {
         self.within(PUT_TIMEOUT, "put", lease.sandbox.put(files)).await?;
         let start = lease.sandbox.start(phase.command.clone(), &phase.kernel);
         let started = self.within(START_TIMEOUT, "start", start).await;
-        self.timing.sandbox += launching.elapsed();
+        let running = started.as_ref().map_or_else(|_| Instant::now(), |started| started.since);
+        self.timing.sandbox += running.saturating_duration_since(launching);
 
-        let running = Instant::now();
         let outcome = match started {
             Ok(started) => {
                 let (limits, cancel, cpus) = (&phase.limits, &self.cancel, self.engine.cpus);

@@ -89,9 +89,7 @@ pub(super) async fn supervise(
     input: Bytes,
     watch: Watch<'_>,
 ) -> Result<Outcome, RuntimeError> {
-    // The runtime has just said that it started: from here on its time counts, not from when it was asked to.
-    let begun = Instant::now();
-    let Started { mut process, stdin, stdout, stderr } = started;
+    let Started { since: begun, mut process, stdin, stdout, stderr } = started;
     let capture = |stream, reader| {
         Capture::new(stream, reader, watch.limits.get(LimitName::OutputBytes), watch.consumer.clone())
     };

@@ -21,6 +21,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinSet,
+    time::Instant,
 };
 
 use crate::streams::{Inlet, OUTPUT_WINDOW_BYTES, Outlet, OutputReader, Pulled, StdinWriter};
@@ -54,6 +55,8 @@ struct Shared {
     /// Wakes the writer for the streams' sake.
     streams: Arc<Notify>,
     start: Mutex<Option<oneshot::Sender<FromAgent>>>,
+    /// When the last frame that begins something was written.
+    told: Mutex<Instant>,
     collect: Mutex<Option<mpsc::Sender<FromAgent>>>,
 }
 
@@ -72,6 +75,7 @@ impl Line {
             stderr: Outlet::new(Arc::clone(&streams)),
             streams,
             start: Mutex::default(),
+            told: Mutex::new(Instant::now()),
             collect: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
@@ -131,7 +135,7 @@ impl Line {
     ///
     /// # Errors
     /// [`RuntimeError::NotStarted`], and whatever loses the line.
-    pub(crate) async fn start(&self, start: Start) -> Result<()> {
+    pub(crate) async fn start(&self, start: Start) -> Result<Instant> {
         self.begin(ToAgent::Start(start)).await
     }
 
@@ -140,18 +144,19 @@ impl Line {
     /// # Errors
     /// As for [`Self::start`].
     pub(crate) async fn prestart(&self, start: Start, script: String) -> Result<()> {
-        self.begin(ToAgent::Prestart { start, script }).await
+        self.begin(ToAgent::Prestart { start, script }).await.map(drop)
     }
 
     /// Lets the interpreter that waits have its program, which was put.
     ///
     /// # Errors
     /// As for [`Self::start`].
-    pub(crate) async fn resume(&self) -> Result<()> {
+    pub(crate) async fn resume(&self) -> Result<Instant> {
         self.begin(ToAgent::Resume).await
     }
 
-    async fn begin(&self, frame: ToAgent) -> Result<()> {
+    /// When the agent was told, behind all that it had to be given first.
+    async fn begin(&self, frame: ToAgent) -> Result<Instant> {
         let (answer, answered) = oneshot::channel();
         *self.shared.start.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         self.send(frame).await?;
@@ -159,14 +164,15 @@ impl Line {
             Ok(FromAgent::NotStarted { program, reason }) => {
                 Err(RuntimeError::NotStarted { program, reason })
             }
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(*self.shared.told.lock().unwrap_or_else(PoisonError::into_inner)),
             Err(_) => Err(self.lost("start the program")),
         }
     }
 
     /// The three streams; once.
-    pub(crate) fn started(&self, process: Box<dyn sandboxd_contract::Process>) -> Started {
+    pub(crate) fn started(&self, since: Instant, process: Box<dyn sandboxd_contract::Process>) -> Started {
         Started {
+            since,
             process,
             stdin: Box::new(StdinWriter(Arc::clone(&self.shared.stdin))),
             stdout: Box::new(OutputReader(Arc::clone(&self.shared.stdout))),
@@ -268,6 +274,17 @@ impl Shared {
         Ok(())
     }
 
+    async fn write(
+        &self,
+        stdin: &mut (dyn AsyncWrite + Send + Unpin),
+        frame: &ToAgent,
+    ) -> std::io::Result<()> {
+        if matches!(frame, ToAgent::Start(_) | ToAgent::Resume) {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+        write_frame(stdin, frame).await
+    }
+
     fn outlet(&self, output: Output) -> &Outlet {
         match output {
             Output::Stdout => &self.stdout,
@@ -328,7 +345,7 @@ async fn write(
                 stdin.flush().await?;
                 tokio::select! {
                     command = queue.recv() => match command {
-                        Some(command) => write_frame(&mut stdin, &command).await?,
+                        Some(command) => shared.write(&mut stdin, &command).await?,
                         None => return Ok(()),
                     },
                     () = shared.streams.notified() => {}
@@ -338,7 +355,7 @@ async fn write(
         }
         // A long stdin must not hold up a signal.
         while let Ok(command) = queue.try_recv() {
-            write_frame(&mut stdin, &command).await?;
+            shared.write(&mut stdin, &command).await?;
         }
     }
 }

@@ -60,11 +60,11 @@ impl Sandbox for ContainerSandbox {
         cell.line.put(std::mem::take(&mut self.files)).await?;
         // Before the start, lest the program is killed for memory before anybody looks.
         self.watchman = Some(tokio::spawn(Arc::clone(cell).watch_memory()).abort_handle());
-        match &cell.prestart {
+        let since = match &cell.prestart {
             Some(_) => cell.line.resume().await?,
             None => cell.line.start(cell.as_start(command, limits)).await?,
-        }
-        Ok(cell.line.started(Box::new(ContainerProcess { cell: Arc::clone(cell), ending: None })))
+        };
+        Ok(cell.line.started(since, Box::new(ContainerProcess { cell: Arc::clone(cell), ending: None })))
     }
 
     async fn facts(&self) -> Result<Facts> {

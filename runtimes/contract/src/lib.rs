@@ -15,7 +15,10 @@ mod spec;
 pub mod testing;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 
 pub use error::{Result, RuntimeError};
 pub use facts::{Exit, Facts, LimitSupport, Probe, Swept};
@@ -92,6 +95,8 @@ pub trait Process: Send + Sync {
 /// A started program and its three streams. Dropping `stdin` is the program's end of file; dropping `stdout` or
 /// `stderr` closes the reading end.
 pub struct Started {
+    /// When the program was let go: its wall time counts from here, not from when that was heard of.
+    pub since: Instant,
     pub process: Box<dyn Process>,
     pub stdin: Box<dyn AsyncWrite + Send + Unpin>,
     pub stdout: Box<dyn AsyncRead + Send + Unpin>,

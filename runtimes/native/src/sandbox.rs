@@ -111,8 +111,11 @@ impl Sandbox for NativeSandbox {
             streams: [stdin_read, stdout_write, stderr_write],
         };
         launching.send(launch).await?;
+        // It was executed a moment ago; before that its process wrote its files.
+        let since = tokio::time::Instant::now();
         let process = NativeProcess { commands: self.commands.clone(), ended: self.ended.clone() };
         Ok(Started {
+            since,
             process: Box::new(process),
             stdin: Box::new(stdin),
             stdout: Box::new(stdout),

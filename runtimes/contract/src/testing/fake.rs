@@ -249,6 +249,7 @@ impl Sandbox for FakeSandbox {
         }
         self.shared.succeeded(Call::Start);
         Ok(Started {
+            since: tokio::time::Instant::now(),
             process: Box::new(process),
             stdin: Box::new(stdin),
             stdout: Box::new(stdout),
