@@ -71,7 +71,7 @@ impl House {
         let probe = runtime.probe().await;
         let mut refusals = Vec::new();
         if let Err(reason) = &probe.available {
-            refusals.push(format!("runtime {default}: {reason}"));
+            return vec![format!("runtime {default}: {reason}")];
         }
         let missing: Vec<_> = probe.missing().map(|(limit, _)| format!("{:?}", limit.name())).collect();
         refusals.extend(probe.missing().map(|(limit, reason)| {

@@ -241,7 +241,7 @@ pub(super) fn usual_specs(executor: &Executor, config: &EngineConfig) -> Vec<San
         executor: executor.id.clone(),
         limits: kernel_limits(&executor.default_limits(phase, policy), config.cpu_millis),
         prestart,
-        demand: Demand::Recurring,
+        demand: Demand::Standing,
     };
     let usual = executor.default_limits(Phase::Run, &config.run);
     let prestart = executor

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -21,6 +21,8 @@ use crate::{
 
 /// A killed program whose agent does not tell of its end within this time goes with its container.
 const KILL_PATIENCE: Duration = Duration::from_millis(200);
+/// An interpreter on a busy machine takes seconds.
+const PRESTART_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a running sandbox is looked at for a kill for memory that its first process has survived.
 const OOM_POLL: Duration = Duration::from_millis(10);
 /// An engine sees a container's end a little later than its output's.
@@ -41,7 +43,7 @@ pub(crate) struct Cell {
     /// What it was made with.
     pub limits: KernelLimits,
     /// What waits in it for its program.
-    pub prestart: Option<Arc<Prestart>>,
+    prestart: OnceLock<Arc<Prestart>>,
     /// Whether we have killed it, so that its end is no surprise.
     killed: AtomicBool,
     witness: Mutex<Option<(Instant, Witness)>>,
@@ -57,7 +59,7 @@ impl Cell {
         limits: KernelLimits,
     ) -> Self {
         let (killed, witness) = (AtomicBool::new(false), Mutex::default());
-        Self { name, handle, line, meter, gvisor, limits, prestart: None, killed, witness }
+        Self { name, handle, line, meter, gvisor, limits, prestart: OnceLock::new(), killed, witness }
     }
 
     /// A command under limits, as the agent is told.
@@ -74,9 +76,30 @@ impl Cell {
         }
     }
 
+    /// Starts an interpreter that waits in it, for the only program that is ever started here.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NotStarted`] when it does not wait; then nothing else can be started here either.
+    pub(crate) async fn prestart(&self, prestart: &Arc<Prestart>) -> Result<()> {
+        let start = self.as_start(prestart.command.clone(), &self.limits);
+        let script = prestart.script.as_str().to_owned();
+        timeout(PRESTART_PATIENCE, self.line.prestart(start, script)).await.unwrap_or_else(|_| {
+            let reason = format!("it does not wait after {} s", PRESTART_PATIENCE.as_secs());
+            Err(RuntimeError::sandbox("start an interpreter ahead", reason))
+        })?;
+        self.prestart
+            .set(Arc::clone(prestart))
+            .map_err(|_| RuntimeError::sandbox("start an interpreter ahead", "one waits already"))
+    }
+
+    /// Whether an interpreter has taken the place of the program.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.prestart.get().is_some()
+    }
+
     /// Whether what waits in it is what shall be started.
     pub(crate) fn waits_for(&self, command: &Command, limits: &KernelLimits, files: &[File]) -> bool {
-        self.prestart.as_ref().is_some_and(|prestart| {
+        self.prestart.get().is_some_and(|prestart| {
             prestart.command == *command
                 && self.limits.same_for_a_process(limits)
                 && (!self.gvisor || self.limits.tasks == limits.tasks)

@@ -18,6 +18,7 @@ mod meter;
 mod owner;
 mod runtime;
 mod sandbox;
+mod shelves;
 mod streams;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -88,7 +88,7 @@ impl Runtime for ContainerRuntime {
     async fn launch(&self, spec: &SandboxSpec) -> Result<Box<dyn Sandbox>> {
         self.tended.get_or_init(|| async { self.yard.tend() }).await;
         let cell = self.yard.take(spec).await?;
-        Ok(Box::new(ContainerSandbox::new(Arc::clone(&self.yard), spec.executor.clone(), cell)))
+        Ok(Box::new(ContainerSandbox::new(Arc::clone(&self.yard), spec.clone(), cell)))
     }
 
     async fn sweep(&self) -> Result<Swept> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sandboxd_agent::ToAgent;
 use sandboxd_contract::{
-    CollectRequest, Collected, Command, Exit, Facts, File, KernelLimits, Process, Result, RuntimeError,
-    Sandbox, SandboxSpec, Signal, Started,
+    CollectRequest, Collected, Command, Demand, Exit, Facts, File, KernelLimits, Process, Result,
+    RuntimeError, Sandbox, SandboxSpec, Signal, Started,
 };
 use tokio::task::AbortHandle;
 
@@ -16,7 +16,7 @@ use crate::{cell::Cell, yard::Yard};
 
 pub(crate) struct ContainerSandbox {
     yard: Arc<Yard>,
-    executor: String,
+    spec: SandboxSpec,
     cell: Arc<Cell>,
     /// Until the start: they go in with the program.
     files: Vec<File>,
@@ -26,16 +26,21 @@ pub(crate) struct ContainerSandbox {
 }
 
 impl ContainerSandbox {
-    pub(crate) fn new(yard: Arc<Yard>, executor: String, cell: Arc<Cell>) -> Self {
-        Self { yard, executor, cell, files: Vec::new(), started: false, watchman: None, destroyed: false }
+    pub(crate) fn new(yard: Arc<Yard>, spec: SandboxSpec, cell: Arc<Cell>) -> Self {
+        Self { yard, spec, cell, files: Vec::new(), started: false, watchman: None, destroyed: false }
+    }
+
+    /// Nothing was started in it, and what was put never left this side: the next one may have it.
+    fn is_unused(&self) -> bool {
+        !self.started && self.spec.demand != Demand::Once && self.cell.is_ready()
     }
 
     /// A tmpfs can't be given another size from outside, and what waits in it has taken the one place for a program:
     /// then it takes another container.
     async fn fit(&mut self, command: &Command, limits: &KernelLimits) -> Result<()> {
-        let taken = self.cell.prestart.is_some() && !self.cell.waits_for(command, limits, &self.files);
+        let taken = self.cell.is_taken() && !self.cell.waits_for(command, limits, &self.files);
         if taken || self.cell.limits.disk_bytes != limits.disk_bytes {
-            let fitting = self.yard.make(&SandboxSpec::once(&self.executor, *limits)).await?;
+            let fitting = self.yard.make(&SandboxSpec::once(&self.spec.executor, *limits)).await?;
             let other = std::mem::replace(&mut self.cell, fitting);
             self.yard.bury(other);
         }
@@ -60,9 +65,10 @@ impl Sandbox for ContainerSandbox {
         cell.line.put(std::mem::take(&mut self.files)).await?;
         // Before the start, lest the program is killed for memory before anybody looks.
         self.watchman = Some(tokio::spawn(Arc::clone(cell).watch_memory()).abort_handle());
-        let since = match &cell.prestart {
-            Some(_) => cell.line.resume().await?,
-            None => cell.line.start(cell.as_start(command, limits)).await?,
+        let since = if cell.is_taken() {
+            cell.line.resume().await?
+        } else {
+            cell.line.start(cell.as_start(command, limits)).await?
         };
         Ok(cell.line.started(since, Box::new(ContainerProcess { cell: Arc::clone(cell), ending: None })))
     }
@@ -80,7 +86,11 @@ impl Sandbox for ContainerSandbox {
             watchman.abort();
         }
         if !self.destroyed {
-            self.yard.remove(&self.cell).await?;
+            if self.is_unused() {
+                self.yard.give_back(&self.spec, Arc::clone(&self.cell));
+            } else {
+                self.yard.remove(&self.cell).await?;
+            }
             self.destroyed = true;
         }
         Ok(())
@@ -93,7 +103,12 @@ impl Drop for ContainerSandbox {
         if let Some(watchman) = self.watchman.take() {
             watchman.abort();
         }
-        if !self.destroyed {
+        if self.destroyed {
+            return;
+        }
+        if self.is_unused() {
+            self.yard.give_back(&self.spec, Arc::clone(&self.cell));
+        } else {
             self.yard.bury(Arc::clone(&self.cell));
         }
     }

@@ -11,17 +11,17 @@
 //! absent: how an engine does it.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashSet,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use sandboxd_contract::{Demand, KernelLimits, Prestart, Result, RuntimeError, SandboxSpec, Swept};
+use sandboxd_contract::{Demand, KernelLimits, Result, RuntimeError, SandboxSpec, Swept};
 use tokio::{
     runtime::Handle as Tokio,
     sync::{OnceCell, Semaphore, oneshot},
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -32,6 +32,7 @@ use crate::{
     line::Line,
     meter::Meter,
     owner::Owner,
+    shelves::{Key, Shelves},
 };
 
 /// Containers that are being made at once: an engine makes more of them no faster.
@@ -40,8 +41,6 @@ const MAKERS: usize = 2;
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What was taken is replaced this much later, so that the making does not run beside a short program.
 const REFILL_DELAY: Duration = Duration::from_millis(150);
-/// Kinds of sandboxes that are kept ready; the one that was not asked for longest makes room.
-const MAX_SHELVES: usize = 64;
 /// An engine starts no container in less; the program's own limit is installed before its start.
 const LEAST_MEMORY_BYTES: u64 = 64 << 20;
 const GVISOR_MEMORY_BYTES: u64 = 128 << 20;
@@ -56,42 +55,15 @@ pub(crate) struct Yard {
     backend: Arc<dyn Backend>,
     owner: Owner,
     agent: PathBuf,
-    warm: usize,
     makers: Semaphore,
     /// The names of all containers that are made, ready, in use or being removed.
     live: Mutex<HashSet<String>>,
-    shelves: Mutex<HashMap<Key, Shelf>>,
+    shelves: Shelves,
     examined: Mutex<Option<Examined>>,
     /// Done once per daemon, as soon as the engine answers.
     swept: OnceCell<Swept>,
     tasks: TaskTracker,
     closed: CancellationToken,
-}
-
-/// What makes one ready sandbox as good as another; other limits are installed when it is used.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    executor: String,
-    disk_bytes: u64,
-    prestarted: bool,
-}
-
-impl Key {
-    fn of(spec: &SandboxSpec) -> Self {
-        Self {
-            executor: spec.executor.clone(),
-            disk_bytes: spec.limits.disk_bytes,
-            prestarted: spec.prestart.is_some(),
-        }
-    }
-}
-
-struct Shelf {
-    /// What was asked for last.
-    spec: SandboxSpec,
-    ready: VecDeque<Arc<Cell>>,
-    making: usize,
-    asked: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,10 +76,9 @@ impl Yard {
             backend,
             owner,
             agent,
-            warm,
             makers: Semaphore::new(MAKERS),
             live: Mutex::default(),
-            shelves: Mutex::default(),
+            shelves: Shelves::new(warm),
             examined: Mutex::default(),
             swept: OnceCell::new(),
             tasks: TaskTracker::new(),
@@ -131,7 +102,7 @@ impl Yard {
 
     /// How many stand ready.
     pub(crate) fn ready(&self) -> usize {
-        lock(&self.shelves).values().map(|shelf| shelf.ready.len()).sum()
+        self.shelves.ready()
     }
 
     /// One that is ready, or one that is made now.
@@ -139,8 +110,7 @@ impl Yard {
     /// # Errors
     /// The engine's; nothing is left then.
     pub(crate) async fn take(self: &Arc<Self>, spec: &SandboxSpec) -> Result<Arc<Cell>> {
-        let key = Key::of(spec);
-        let (found, lost) = self.pick(&key, spec);
+        let (found, lost) = self.shelves.take(spec);
         for cell in lost {
             self.bury(cell);
         }
@@ -149,45 +119,13 @@ impl Yard {
             // Starting an interpreter ahead takes as long as starting it.
             None => self.make(&SandboxSpec { prestart: None, ..spec.clone() }).await?,
         };
-        if spec.demand == Demand::Recurring {
-            self.refill_later(key);
+        if spec.demand != Demand::Once && self.shelves.keep_any() {
+            self.refill_later(Key::of(spec));
         }
         Ok(cell)
     }
 
-    /// The first that is still good, and those that are not.
-    fn pick(&self, key: &Key, spec: &SandboxSpec) -> (Option<Arc<Cell>>, Vec<Arc<Cell>>) {
-        let mut shelves = lock(&self.shelves);
-        let mut lost = Vec::new();
-        if spec.demand == Demand::Once && !shelves.contains_key(key) {
-            return (None, lost);
-        }
-        if !shelves.contains_key(key) && shelves.len() >= MAX_SHELVES {
-            let oldest = shelves.iter().min_by_key(|(_, shelf)| shelf.asked).map(|(key, _)| key.clone());
-            let oldest = oldest.and_then(|oldest| shelves.remove(&oldest));
-            lost.extend(oldest.into_iter().flat_map(|shelf| shelf.ready));
-        }
-        let shelf = shelves.entry(key.clone()).or_insert_with(|| Shelf {
-            spec: spec.clone(),
-            ready: VecDeque::new(),
-            making: 0,
-            asked: Instant::now(),
-        });
-        shelf.asked = Instant::now();
-        shelf.spec = spec.clone();
-        while let Some(cell) = shelf.ready.pop_front() {
-            if cell.is_ready() {
-                return (Some(cell), lost);
-            }
-            lost.push(cell);
-        }
-        (None, lost)
-    }
-
     fn refill_later(self: &Arc<Self>, key: Key) {
-        if self.warm == 0 || self.closed.is_cancelled() {
-            return;
-        }
         let yard = Arc::clone(self);
         self.tasks.spawn(async move {
             if yard.closed.run_until_cancelled(sleep(REFILL_DELAY)).await.is_some() {
@@ -198,18 +136,11 @@ impl Yard {
 
     /// Makes what is missing on a shelf, one after the other.
     async fn refill(self: &Arc<Self>, key: &Key) {
-        while let Some(spec) = self.wanted(key) {
+        while let Some(spec) = self.shelves.begin(key) {
             let made = self.closed.run_until_cancelled(self.make(&spec)).await;
-            let mut shelves = lock(&self.shelves);
-            let shelf = shelves.get_mut(key);
-            if let Some(shelf) = shelf {
-                shelf.making -= 1;
-            }
+            self.shelves.end(key);
             match made {
-                Some(Ok(cell)) => {
-                    drop(shelves);
-                    self.shelve(key, cell);
-                }
+                Some(Ok(cell)) => self.shelve(key, cell),
                 Some(Err(error)) => {
                     tracing::warn!(executor = key.executor, %error, "no sandbox could be made ahead");
                     return;
@@ -219,28 +150,26 @@ impl Yard {
         }
     }
 
-    /// One more for this shelf, counted as being made, or `None` when it has enough.
-    fn wanted(&self, key: &Key) -> Option<SandboxSpec> {
-        let mut shelves = lock(&self.shelves);
-        let shelf = shelves.get_mut(key)?;
-        if self.closed.is_cancelled() || shelf.ready.len() + shelf.making >= self.warm {
-            return None;
+    fn shelve(self: &Arc<Self>, key: &Key, cell: Arc<Cell>) {
+        if let Some(unwanted) = self.shelves.put(key, cell) {
+            self.bury(unwanted);
         }
-        shelf.making += 1;
-        Some(shelf.spec.clone())
     }
 
-    fn shelve(self: &Arc<Self>, key: &Key, cell: Arc<Cell>) {
-        let mut shelves = lock(&self.shelves);
-        match shelves.get_mut(key) {
-            Some(shelf) if shelf.ready.len() < self.warm && !self.closed.is_cancelled() => {
-                shelf.ready.push_back(cell);
+    /// Takes back what nothing was ever started or put in: it is as good as new.
+    pub(crate) fn give_back(self: &Arc<Self>, spec: &SandboxSpec, cell: Arc<Cell>) {
+        let (yard, spec) = (Arc::clone(self), spec.clone());
+        let Ok(tokio) = Tokio::try_current() else { return };
+        let give_back = async move {
+            if let Some(prestart) = spec.prestart.as_ref().filter(|_| !cell.is_taken())
+                && let Err(error) = cell.prestart(prestart).await
+            {
+                tracing::warn!(executor = spec.executor, %error, "no interpreter could be started ahead");
+                return yard.bury(cell);
             }
-            _ => {
-                drop(shelves);
-                self.bury(cell);
-            }
-        }
+            yard.shelve(&Key::of(&spec), cell);
+        };
+        self.tasks.spawn_on(give_back, &tokio);
     }
 
     /// Makes a container and waits until its agent is ready.
@@ -296,9 +225,9 @@ impl Yard {
         let line = Line::open(container.stdin, container.stdout);
         let ready = timeout(READY_TIMEOUT, line.ready()).await.unwrap_or_else(|_| Err(too_late()));
         let meter = Meter::of(Arc::clone(&container.handle), container.pid, examined.gvisor, &limits);
-        let mut cell = Cell::new(name, container.handle, line, meter, examined.gvisor, limits);
+        let cell = Cell::new(name, container.handle, line, meter, examined.gvisor, limits);
         let ready = match (ready, &asked.prestart) {
-            (Ok(()), Some(prestart)) => prestarted(&mut cell, prestart).await,
+            (Ok(()), Some(prestart)) => cell.prestart(prestart).await,
             (ready, _) => ready.map_err(|reason| RuntimeError::sandbox("make a container", reason)),
         };
         let cell = Arc::new(cell);
@@ -376,6 +305,9 @@ impl Yard {
                 let stray = |owner: &str, sandbox: &str| {
                     owner == yard.owner.name && !lock(&yard.live).contains(sandbox)
                 };
+                for cell in yard.shelves.clear_idle() {
+                    yard.bury(cell);
+                }
                 match yard.remove_all(stray).await {
                     Ok(Swept { sandboxes: 0, .. }) => {}
                     Ok(Swept { sandboxes, .. }) => tracing::warn!(sandboxes, "removed what had got away"),
@@ -391,8 +323,7 @@ impl Yard {
     /// When something is left.
     pub(crate) async fn close(self: &Arc<Self>) -> Result<()> {
         self.closed.cancel();
-        let shelves = std::mem::take(&mut *lock(&self.shelves));
-        for cell in shelves.into_values().flat_map(|shelf| shelf.ready) {
+        for cell in self.shelves.close() {
             self.bury(cell);
         }
         self.tasks.close();
@@ -407,15 +338,4 @@ impl Yard {
 
 fn too_late() -> String {
     format!("it is not ready after {} s", READY_TIMEOUT.as_secs())
-}
-
-/// Starts the interpreter that shall wait in it.
-async fn prestarted(cell: &mut Cell, prestart: &Arc<Prestart>) -> Result<()> {
-    let start = cell.as_start(prestart.command.clone(), &cell.limits);
-    let script = prestart.script.as_str().to_owned();
-    timeout(READY_TIMEOUT, cell.line.prestart(start, script))
-        .await
-        .unwrap_or_else(|_| Err(RuntimeError::sandbox("start an interpreter ahead", too_late())))?;
-    cell.prestart = Some(Arc::clone(prestart));
-    Ok(())
 }

@@ -26,7 +26,9 @@ impl SandboxSpec {
 /// Whether a sandbox is worth making ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
-    /// Others like it will be asked for: a runtime may keep some ready.
+    /// Others like it will be asked for, at any time: a runtime may keep some ready for good.
+    Standing,
+    /// Others like it may be asked for soon: a runtime may keep some ready for a while.
     Recurring,
     /// None like it is expected.
     Once,

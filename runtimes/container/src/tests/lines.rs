@@ -13,7 +13,7 @@ use crate::sandbox::ContainerSandbox;
 
 async fn sandbox(place: &Place) -> ContainerSandbox {
     let cell = place.yard.take(&spec()).await.unwrap();
-    ContainerSandbox::new(place.yard.clone(), "python".to_owned(), cell)
+    ContainerSandbox::new(place.yard.clone(), spec(), cell)
 }
 
 async fn start(sandbox: &mut ContainerSandbox, argv: &[&str]) -> Started {
@@ -153,14 +153,10 @@ async fn resumed(waiting: &[&str], path: &str) -> (Exit, usize) {
     let script = FilePath::parse("main").unwrap();
     let prestart = Arc::new(Prestart { command: command(waiting), script });
     let spec = SandboxSpec { prestart: Some(prestart), ..spec() };
-    drop(ContainerSandbox::new(
-        Arc::clone(&place.yard),
-        "python".to_owned(),
-        place.yard.take(&spec).await.unwrap(),
-    ));
+    drop(ContainerSandbox::new(Arc::clone(&place.yard), spec.clone(), place.yard.take(&spec).await.unwrap()));
     eventually("one is ready", || place.yard.ready() == 1).await;
     let cell = place.yard.take(&spec).await.unwrap();
-    let mut sandbox = ContainerSandbox::new(Arc::clone(&place.yard), "python".to_owned(), cell);
+    let mut sandbox = ContainerSandbox::new(Arc::clone(&place.yard), spec.clone(), cell);
     let path = FilePath::parse(path).unwrap();
     sandbox.put(vec![File { path, content: "x".into(), executable: false }]).await.unwrap();
     let before = place.engine.made();

@@ -54,7 +54,7 @@ fn command(argv: &[&str]) -> Command {
 
 /// Waits in virtual time for what tasks of their own bring about.
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..20_000 {
+    for _ in 0..100_000 {
         if holds() {
             return;
         }

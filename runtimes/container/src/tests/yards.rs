@@ -1,10 +1,14 @@
 //! What is kept ready, what is removed, and what is left alone.
 
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
-use sandboxd_contract::{Demand, KernelLimits, RuntimeError, SandboxSpec};
+use sandboxd_contract::{Demand, KernelLimits, RuntimeError, Sandbox as _, SandboxSpec};
 
 use super::{LIMITS, Place, eventually, spec};
+use crate::sandbox::ContainerSandbox;
 
 fn with_memory(memory_bytes: u64) -> SandboxSpec {
     SandboxSpec { limits: KernelLimits { memory_bytes, ..LIMITS }, ..spec() }
@@ -123,4 +127,38 @@ async fn nothing_is_kept_ready_of_what_is_asked_for_once() {
     place.yard.take(&SandboxSpec { demand: Demand::Once, ..spec() }).await.unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!((place.engine.made(), place.yard.ready()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_used_is_given_back() {
+    let place = Place::new(1);
+    let spec = SandboxSpec { demand: Demand::Standing, ..spec() };
+    let cell = place.yard.take(&spec).await.unwrap();
+    let name = cell.name.clone();
+    drop(ContainerSandbox::new(Arc::clone(&place.yard), spec.clone(), cell));
+    eventually("it is ready again", || place.yard.ready() == 1).await;
+    let mut again = ContainerSandbox::new(Arc::clone(&place.yard), spec.clone(), {
+        let cell = place.yard.take(&spec).await.unwrap();
+        assert_eq!((&cell.name, place.engine.made()), (&name, 1));
+        cell
+    });
+    // Once something was started in it, it is nobody's any more.
+    let _started = again.start(super::command(&["wait"]), &LIMITS).await.unwrap();
+    again.destroy().await.unwrap();
+    assert!(!place.engine.names().contains(&name));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_asks_for_any_more_is_not_kept_ready() {
+    let place = Place::new(1);
+    place.yard.tend();
+    let standing = SandboxSpec { demand: Demand::Standing, ..SandboxSpec::once("c", LIMITS) };
+    for spec in [&spec(), &standing] {
+        let cell = place.yard.take(spec).await.unwrap();
+        place.yard.bury(cell);
+    }
+    eventually("both are ready", || place.yard.ready() == 2).await;
+    eventually("only what stands is left", || place.yard.ready() == 1).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!((place.yard.ready(), place.engine.names().len()), (1, 1));
 }
