@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sandboxd_contract::Runtime;
 
 use crate::{
-    config::Config,
+    config::{Config, RuntimeKind},
     engine::{Engine, EngineConfig},
     executors::Catalog,
     runtimes,
@@ -69,19 +69,33 @@ impl House {
             return vec![format!("there is no runtime {default}")];
         };
         let probe = runtime.probe().await;
-        let mut refusals = Vec::new();
         if let Err(reason) = &probe.available {
             return vec![format!("runtime {default}: {reason}")];
         }
         let missing: Vec<_> = probe.missing().map(|(limit, _)| format!("{:?}", limit.name())).collect();
-        refusals.extend(probe.missing().map(|(limit, reason)| {
+        let refusal = |(limit, reason): (sandboxd_contract::KernelLimit, &str)| {
             let accept = format!("[runtimes.{default}] allow_missing = [{}]", missing.join(", "));
             format!(
                 "runtime {default} can't hold the {} limit: {reason} (to run without it: {accept})",
                 limit.name()
             )
-        }));
-        refusals
+        };
+        probe.missing().map(refusal).collect()
+    }
+
+    /// Whether the default runtime is an engine outside of us that can't be reached now, but may be at any time: a
+    /// daemon waits for it, and says meanwhile that it is not ready.
+    pub(crate) async fn waits_for_engine(&self, config: &Config) -> bool {
+        let default = &config.execution.default_runtime;
+        let outside = config
+            .runtimes
+            .iter()
+            .any(|runtime| runtime.name == *default && !matches!(runtime.kind, RuntimeKind::Native(_)));
+        let runtime = self.runtimes.iter().find(|runtime| runtime.name() == default);
+        match runtime.filter(|_| outside) {
+            Some(runtime) => runtime.probe().await.available.is_err(),
+            None => false,
+        }
     }
 
     /// Ends all runtimes and removes what they made on the host.

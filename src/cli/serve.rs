@@ -37,7 +37,11 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
             .await
             .map_err(|error| Failure::new(Exit::System, error))?;
         let refusals = house.refusals(config).await;
-        if !refusals.is_empty() {
+        if !refusals.is_empty() && house.waits_for_engine(config).await {
+            for refusal in &refusals {
+                tracing::warn!("not ready: {refusal}");
+            }
+        } else if !refusals.is_empty() {
             house.close().await;
             return Err(Failure { exit: Exit::Unavailable, lines: refusals });
         }
