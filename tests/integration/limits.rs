@@ -159,6 +159,25 @@ fn a_fork_bomb_ends_and_harms_nobody() {
     assert_status(&shared().run("bash", "true"), "ok");
 }
 
+/// Whoever kills it needs a CPU for that, which the bomb has as well. Other tests run beside this one, so the best of a
+/// few counts.
+#[test]
+fn a_fork_bomb_is_gone_soon_after_its_time() {
+    const LIMIT_MS: u64 = 500;
+    let bomb = json!({
+        "language": "c",
+        "code": "#include <unistd.h>\nint main(void) { for (;;) fork(); }",
+        "limits": { "processes": 128, "wall_time_ms": LIMIT_MS },
+    });
+    let late = |_| {
+        let answer = shared().execute(&bomb);
+        assert_status(&answer, "time_limit_exceeded");
+        answer["execution_time_ms"].as_u64().unwrap() - LIMIT_MS
+    };
+    let late: Vec<u64> = (0..5).map(late).collect();
+    assert!(late.iter().min().is_some_and(|best| *best <= 100), "{late:?} ms too late");
+}
+
 #[test]
 fn file_size() {
     let answer =

@@ -278,6 +278,15 @@ impl Group {
         })
     }
 
+    /// v2, since Linux 5.14: kills every process in it at once, without any of them having to run for that. Where it can't
+    /// be done nothing happens: whoever relies on it knows another way.
+    pub fn kill(&self) {
+        let pairs = self.branches.iter().zip(&self.directories);
+        for (_, directory) in pairs.filter(|(branch, _)| branch.version == Version::V2) {
+            let _ = write_file(directory.as_fd(), "cgroup.kill", "1");
+        }
+    }
+
     /// The v2 directory to clone into (CLONE_INTO_CGROUP), which spares the kernel's costly migration.
     pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         let mut pairs = self.branches.iter().zip(&self.directories);

@@ -122,6 +122,9 @@ fn become_guest(init: &Init) -> ! {
 fn drop_rights(init: &Init) -> Result<(), String> {
     let step = |what: &'static str| move |errno: Errno| format!("{what}: {errno}");
     sys::close_all_but(&[init.status.as_fd()]).map_err(step("close descriptors"))?;
+    // It kills the others, and when killed it takes them along: either needs a CPU, while a fork bomb has them all.
+    // Without the right to it (in a user namespace) the bomb only lasts longer, and not where there is cgroup.kill.
+    let _ = sys::go_first();
     if let Some(users) = init.users {
         prctl::set_keepcaps(true).map_err(step("keep capabilities"))?;
         setgroups(&[]).map_err(step("drop groups"))?;

@@ -174,6 +174,7 @@ impl Slot {
     }
 
     pub(crate) fn kill(&self) {
+        self.group.kill();
         // ESRCH: it is dead already, which is what was wanted.
         let _ = sys::pidfd_send_signal(self.pidfd.as_fd(), nix::libc::SIGKILL);
     }
@@ -194,6 +195,7 @@ impl Slot {
     /// One sentence, when something would not go within its deadline.
     pub(crate) fn destroy(&mut self) -> Result<(), String> {
         if !self.gone {
+            self.group.kill();
             bury(self.init, &self.pidfd)?;
             self.gone = true;
         }

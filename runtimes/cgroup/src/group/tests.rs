@@ -106,6 +106,18 @@ fn v2_memory_has_no_swap_and_dies_as_a_whole() {
 }
 
 #[test]
+fn v2_kills_all_in_it_at_once_where_the_kernel_can() {
+    let root = tempfile::tempdir().unwrap();
+    let (subtree, path) = v2(root.path());
+    let group = Group::create(&subtree, "g").unwrap();
+    group.kill();
+    assert!(!path.join("cgroup.kill").exists(), "nothing is made where there is no such file");
+    empty(&path, &["cgroup.kill"]);
+    group.kill();
+    assert_eq!(text(&path, "cgroup.kill"), "1");
+}
+
+#[test]
 fn a_small_share_of_a_cpu_is_one_the_kernel_takes() {
     let root = tempfile::tempdir().unwrap();
     let (subtree, path) = v2(root.path());
