@@ -2,7 +2,15 @@
 
 use serde_json::{Value, json};
 
+use crate::everywhere::{Case, cases};
 use crate::support::{assert_status, shared};
+
+pub(crate) const ON_ANY_RUNTIME: &[Case] = cases![
+    what_matches_comes_back,
+    links_and_special_files_stay_behind,
+    files_come_back_after_a_failure_too,
+    a_hostile_tree_is_bounded,
+];
 
 fn collected(code: &str, globs: &[&str]) -> Value {
     shared().execute(&json!({ "language": "bash", "code": code, "collect": globs }))

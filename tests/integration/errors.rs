@@ -2,7 +2,15 @@
 
 use serde_json::{Value, json};
 
+use crate::everywhere::{Case, cases};
 use crate::support::{Answer, Daemon, shared};
+
+pub(crate) const ON_ANY_RUNTIME: &[Case] = cases![
+    requests_that_can_not_be_believed,
+    every_violation_is_told_at_once,
+    bodies_that_are_no_json,
+    the_framework_answers_with_problems_too,
+];
 
 #[track_caller]
 fn assert_problem(answer: &Answer, status: u16, code: &str) -> Value {

@@ -2,7 +2,30 @@
 
 use serde_json::{Value, json};
 
+use crate::everywhere::{Case, cases};
 use crate::support::{assert_status, shared};
+
+pub(crate) const ON_ANY_RUNTIME: &[Case] = cases![
+    hello_in_every_field,
+    the_id_is_in_the_header_too,
+    stdin_args_and_env_arrive,
+    stdin_of_bytes_and_output_as_bytes,
+    bytes_that_are_no_text_become_replacement_characters,
+    a_program_that_never_reads_its_stdin,
+    several_files_and_an_entry,
+    an_executable_file_can_be_executed,
+    an_exit_code_is_a_runtime_error,
+    a_signal_is_named,
+    a_compiled_program_reports_its_compile_phase,
+    a_compile_error_is_told_by_the_compiler,
+    compile_args_replace_the_executors_own,
+    a_compile_phase_has_its_own_limits,
+    versions_are_found_by_their_beginning,
+    the_working_directory_is_writable_and_temporary_files_work,
+    standard_streams_can_be_opened_by_name,
+    nothing_of_the_daemon_is_in_the_environment,
+    there_is_no_network_not_even_to_the_host,
+];
 
 #[test]
 fn hello_in_every_field() {

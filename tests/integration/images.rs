@@ -1,37 +1,13 @@
 //! `sandboxd images`, with the Docker Engine that answers on this host.
 
 use std::{
-    io::{Read, Write},
-    os::unix::net::UnixStream,
+    io::Write,
     process::{Command, Output},
-    time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::support::BINARY;
-
-const SOCKET: &str = "/var/run/docker.sock";
-
-/// Whether Docker answers; else a line says why nothing is tested, and where nothing may be skipped that is a failure.
-fn docker_answers() -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut socket = UnixStream::connect(SOCKET)?;
-        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-        socket.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    match ask() {
-        Ok(answer) if answer.contains("200 OK") => true,
-        other => {
-            println!("SKIP images: Docker does not answer at {SOCKET}: {other:?}");
-            assert!(std::env::var_os("CI").is_none(), "in CI nothing may be skipped");
-            false
-        }
-    }
-}
+use crate::{docker, support::BINARY};
 
 fn images(arguments: &[&str]) -> Output {
     Command::new(BINARY)
@@ -53,7 +29,7 @@ fn assert_code(output: &Output, code: i32) {
 
 #[test]
 fn an_image_is_built_listed_and_checked() {
-    if !docker_answers() {
+    if !docker::answers() {
         return;
     }
     let built = images(&["build", "python"]);
@@ -77,7 +53,7 @@ fn an_image_is_built_listed_and_checked() {
 
 #[test]
 fn a_build_that_fails_says_what_the_step_said() {
-    if !docker_answers() {
+    if !docker::answers() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -117,7 +93,7 @@ fn an_archive_that_is_none_is_refused() {
     let missing = images(&["import", "/nonexistent/images.tar"]);
     assert_code(&missing, 66);
     assert!(text(&missing.stderr).contains("/nonexistent/images.tar"), "{}", text(&missing.stderr));
-    if !docker_answers() {
+    if !docker::answers() {
         return;
     }
     let mut file = tempfile::NamedTempFile::new().unwrap();

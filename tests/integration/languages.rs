@@ -4,7 +4,23 @@
 use sandboxd::executors::Catalog;
 use serde_json::{Value, json};
 
+use crate::everywhere::{Case, cases};
 use crate::support::{assert_status, shared};
+
+pub(crate) const ON_ANY_RUNTIME: &[Case] = cases![
+    every_language_passes_its_own_test,
+    a_java_class_of_any_name_is_launched,
+    java_packages_resources_and_exit_codes,
+    java_keeps_its_own_limits,
+    go_files_beside_the_entry_are_one_program,
+    go_modules_of_any_name_and_depth_build,
+    go_says_what_is_wrong,
+    c_and_cpp_take_every_source_and_find_headers_beside_it,
+    cpp_flags_other_than_the_prepared_ones_work,
+    javascript_modules_go_by_name_and_by_package,
+    a_javascript_heap_meets_the_memory_limit,
+    files_with_names_like_options_are_files,
+];
 
 /// Runs these files and gives back the answer.
 fn files(language: &str, entry: &str, files: &[(&str, &str)]) -> Value {

@@ -4,7 +4,29 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::everywhere::{Case, cases};
 use crate::support::{assert_status, shared};
+
+pub(crate) const ON_ANY_RUNTIME: &[Case] = cases![
+    wall_time,
+    no_further_descriptor,
+    what_was_printed_before_the_end_is_handed_back,
+    cpu_time_of_all_processes_together,
+    sleeping_is_not_cpu_time,
+    memory,
+    memory_of_a_child_counts_even_when_its_parent_ends_well,
+    a_kill_by_the_program_itself_is_no_memory_limit,
+    files_count_as_memory,
+    a_memory_limit_that_nothing_fits_into,
+    a_memory_limit_that_holds_no_file,
+    output,
+    output_of_each_stream_for_itself,
+    processes,
+    a_fork_bomb_ends_and_harms_nobody,
+    file_size,
+    disk_is_the_working_directory_and_temporary_files_together,
+    open_files_and_stack,
+];
 
 fn limited(language: &str, code: &str, limits: Value) -> Value {
     shared().execute(&json!({ "language": language, "code": code, "limits": limits }))

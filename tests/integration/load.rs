@@ -10,7 +10,10 @@ use std::{
 
 use serde_json::json;
 
+use crate::everywhere::{Case, cases};
 use crate::support::{Daemon, assert_status, shared};
+
+pub(crate) const ON_ANY_RUNTIME: &[Case] = cases![sixty_four_at_once_never_mix,];
 
 #[test]
 fn sixty_four_at_once_never_mix() {

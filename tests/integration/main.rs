@@ -7,7 +7,9 @@
 
 mod cli;
 mod collect;
+mod docker;
 mod errors;
+mod everywhere;
 mod execute;
 mod faults;
 mod images;

@@ -1,6 +1,7 @@
 //! A daemon of the test's own, on a port and folders of its own, and the requests that go to it.
 
 use std::{
+    cell::Cell,
     fs,
     io::{BufRead, BufReader},
     net::TcpListener,
@@ -15,11 +16,23 @@ use serde_json::{Value, json};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sandboxd");
 
-/// A daemon that most tests share; it is told to end when the test program does.
+thread_local! {
+    static HERE: Cell<Option<&'static Daemon>> = const { Cell::new(None) };
+}
+
+/// The daemon that most tests share, or that of the runtime which they are run on again.
 pub(crate) fn shared() -> &'static Daemon {
     static SHARED: OnceLock<Daemon> = OnceLock::new();
     // Everything waits its turn here, however many tests run at once.
-    SHARED.get_or_init(|| Daemon::start("---[execution]\nqueue_timeout_ms = 300000\n"))
+    HERE.get().unwrap_or_else(|| {
+        SHARED.get_or_init(|| Daemon::start("---[execution]\nqueue_timeout_ms = 300000\n"))
+    })
+}
+
+/// Runs a test with another daemon for it to share; it may hand the daemon to threads of its own.
+pub(crate) fn with_shared(daemon: &'static Daemon, test: &fn()) {
+    HERE.set(Some(daemon));
+    test();
 }
 
 pub(crate) struct Daemon {
