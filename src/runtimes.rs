@@ -21,9 +21,10 @@ const CONTAINERS: &str = "containers";
 /// # Errors
 /// When the system refuses even to begin. What the host lacks is told by the runtime's probe.
 pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Result<Arc<dyn Runtime>> {
-    let containers = |backend: Arc<dyn Backend>, pool: &PoolSettings| -> Result<Arc<dyn Runtime>> {
+    let containers = |backend: Arc<dyn Backend>, engine, pool: &PoolSettings| -> Result<Arc<dyn Runtime>> {
         let container = ContainerConfig {
             state_dir: config.state_dir.join(CONTAINERS),
+            engine,
             warm: if stay == Stay::Long { pool.warm } else { 0 },
             allow_missing: pool.allow_missing.clone(),
         };
@@ -47,7 +48,8 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Res
         RuntimeKind::Docker(docker) => {
             let settings =
                 DockerConfig { host: docker.host.clone(), oci_runtime: docker.oci_runtime.clone() };
-            containers(Arc::new(DockerBackend::new(settings)), &docker.pool)
+            let engine = format!("docker {}", docker.host);
+            containers(Arc::new(DockerBackend::new(settings)), engine, &docker.pool)
         }
         RuntimeKind::Containerd(containerd) => {
             let settings = ContainerdConfig {
@@ -58,7 +60,8 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Res
                 snapshotter: containerd.snapshotter.clone(),
                 cgroup_driver: CgroupDriver::default(),
             };
-            containers(Arc::new(ContainerdBackend::new(settings)), &containerd.pool)
+            let engine = format!("containerd {} {}", containerd.address.display(), containerd.namespace);
+            containers(Arc::new(ContainerdBackend::new(settings)), engine, &containerd.pool)
         }
     }
 }

@@ -110,6 +110,16 @@ impl Daemon {
         panic!("the daemon is not ready after 60 s:\n{}", self.log());
     }
 
+    /// Its one runtime's name.
+    pub(crate) fn runtime(&self) -> String {
+        self.get("/api/runtimes").json()["runtimes"][0]["name"].as_str().unwrap().to_owned()
+    }
+
+    /// Whether a kernel of its own stands between programs and host, which counts tasks and tells nobody.
+    pub(crate) fn is_gvisor(&self) -> bool {
+        self.get("/api/runtimes").json()["runtimes"][0]["details"]["gvisor"].is_string()
+    }
+
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }

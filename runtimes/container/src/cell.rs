@@ -202,6 +202,11 @@ impl Cell {
         }
     }
 
+    /// Whether its end is the kernel's doing, who killed for memory what the container needed.
+    pub(crate) async fn died_for_memory(&self) -> bool {
+        matches!(self.line.state(), State::Lost(_)) && matches!(self.ending().await, Ok(KILLED))
+    }
+
     async fn ask(&self) -> Result<Witness> {
         let witness = self.handle.witness().await?;
         *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), witness));

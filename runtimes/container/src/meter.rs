@@ -89,6 +89,12 @@ impl Meter {
         self.baseline.set(baseline).map_err(|_| RuntimeError::sandbox("start", "it was started before"))
     }
 
+    /// Whether what is in it already leaves the program something of this limit.
+    pub(crate) fn has_room(&self, limits: &KernelLimits) -> bool {
+        let held = self.group.as_ref().and_then(|group| locked(group).adopted.held_memory_bytes());
+        held.is_none_or(|held| held < limits.memory_bytes.saturating_add(self.own_memory_bytes))
+    }
+
     /// Writes the cgroup itself, which takes microseconds; `false` where that is only the engine's to do.
     fn install(&self, wanted: &KernelLimits) -> Result<bool> {
         let Some(group) = &self.group else { return Ok(false) };

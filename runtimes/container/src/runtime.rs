@@ -14,6 +14,8 @@ use crate::{agent_binary, backend::Backend, owner::Owner, sandbox::ContainerSand
 pub struct ContainerConfig {
     /// A folder that only this daemon's user can write: the agent's file and the daemon's name live there.
     pub state_dir: PathBuf,
+    /// Which engine it is, in the words of its configuration: what one engine holds the others don't know.
+    pub engine: String,
     /// Sandboxes kept ready for each executor that was asked for.
     pub warm: usize,
     /// Limits that the engine may lack, by the operator's own word.
@@ -38,7 +40,7 @@ impl ContainerRuntime {
         };
         DirBuilder::new().recursive(true).mode(0o755).create(&config.state_dir).map_err(failed)?;
         let agent = agent_binary::install(&config.state_dir.join("agent")).map_err(failed)?;
-        let owner = Owner::claim(&config.state_dir.join("owners")).map_err(failed)?;
+        let owner = Owner::claim(&config.state_dir.join("owners"), &config.engine).map_err(failed)?;
         let yard = Yard::new(backend, owner, agent, config.warm);
         Ok(Arc::new(Self { name: name.to_owned(), config, yard, tended: OnceCell::new() }))
     }

@@ -10,7 +10,7 @@ use sandboxd_contract::{
     CollectRequest, Collected, Command, Demand, Exit, Facts, File, KernelLimits, Process, Result,
     RuntimeError, Sandbox, SandboxSpec, Signal, Started,
 };
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{cell::Cell, yard::Yard};
 
@@ -35,16 +35,31 @@ impl ContainerSandbox {
         !self.started && self.spec.demand != Demand::Once && self.cell.is_ready()
     }
 
-    /// A tmpfs can't be given another size from outside, and what waits in it has taken the one place for a program:
-    /// then it takes another container.
+    /// A tmpfs can't be given another size from outside, and what waits in it has taken the one place for a program, and
+    /// memory: then it takes another container.
     async fn fit(&mut self, command: &Command, limits: &KernelLimits) -> Result<()> {
-        let taken = self.cell.is_taken() && !self.cell.waits_for(command, limits, &self.files);
+        let fits = || self.cell.waits_for(command, limits, &self.files) && self.cell.meter.has_room(limits);
+        let taken = self.cell.is_taken() && !fits();
         if taken || self.cell.limits.disk_bytes != limits.disk_bytes {
             let fitting = self.yard.make(&SandboxSpec::once(&self.spec.executor, *limits)).await?;
             let other = std::mem::replace(&mut self.cell, fitting);
             self.yard.bury(other);
         }
         Ok(())
+    }
+
+    async fn begin(&mut self, command: Command, limits: &KernelLimits) -> Result<Instant> {
+        self.fit(&command, limits).await?;
+        let cell = &self.cell;
+        cell.meter.begin(limits).await?;
+        // Before anything is put, lest the sandbox is killed for memory before anybody looks.
+        self.watchman = Some(tokio::spawn(Arc::clone(cell).watch_memory()).abort_handle());
+        cell.line.put(std::mem::take(&mut self.files)).await?;
+        if cell.is_taken() {
+            cell.line.resume().await
+        } else {
+            cell.line.start(cell.as_start(command, limits)).await
+        }
     }
 }
 
@@ -59,17 +74,12 @@ impl Sandbox for ContainerSandbox {
         if std::mem::replace(&mut self.started, true) {
             return Err(RuntimeError::sandbox("start", "it was started before"));
         }
-        self.fit(&command, limits).await?;
-        let cell = &self.cell;
-        cell.meter.begin(limits).await?;
-        cell.line.put(std::mem::take(&mut self.files)).await?;
-        // Before the start, lest the program is killed for memory before anybody looks.
-        self.watchman = Some(tokio::spawn(Arc::clone(cell).watch_memory()).abort_handle());
-        let since = if cell.is_taken() {
-            cell.line.resume().await?
-        } else {
-            cell.line.start(cell.as_start(command, limits)).await?
+        let since = match self.begin(command, limits).await {
+            // So little memory that not even the start fits into it: that is how the program ends.
+            Err(RuntimeError::Sandbox { .. }) if self.cell.died_for_memory().await => Instant::now(),
+            begun => begun?,
         };
+        let cell = &self.cell;
         Ok(cell.line.started(since, Box::new(ContainerProcess { cell: Arc::clone(cell), ending: None })))
     }
 

@@ -60,7 +60,12 @@ pub fn run(candidates: Vec<Candidate>) -> ExitCode {
 /// The number of passed cases and the failures, or why it could not be run.
 async fn run_one(candidate: &Candidate, folder: &Path) -> Result<(usize, Vec<String>), String> {
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let config = ContainerConfig { state_dir: folder.to_owned(), warm: WARM, allow_missing: Vec::new() };
+    let config = ContainerConfig {
+        state_dir: folder.to_owned(),
+        engine: "tested".to_owned(),
+        warm: WARM,
+        allow_missing: Vec::new(),
+    };
     let runtime = ContainerRuntime::start(candidate.name, Arc::clone(&candidate.backend), config)
         .map_err(|error| error.to_string())?;
     let probe = runtime.probe().await;

@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    backend::{Backend, ContainerSpec, Examined},
+    backend::{Backend, ContainerSpec, Examined, Leftover},
     cell::Cell,
     line::Line,
     meter::Meter,
@@ -56,6 +56,9 @@ pub(crate) struct Yard {
     owner: Owner,
     agent: PathBuf,
     makers: Semaphore,
+    /// Passed before a maker is waited for by whoever makes ahead: who needs one now waits for no more than what is
+    /// being made already.
+    ahead: Semaphore,
     /// The names of all containers that are made, ready, in use or being removed.
     live: Mutex<HashSet<String>>,
     shelves: Shelves,
@@ -77,6 +80,7 @@ impl Yard {
             owner,
             agent,
             makers: Semaphore::new(MAKERS),
+            ahead: Semaphore::new(MAKERS),
             live: Mutex::default(),
             shelves: Shelves::new(warm),
             examined: Mutex::default(),
@@ -136,7 +140,9 @@ impl Yard {
 
     /// Makes what is missing on a shelf, one after the other.
     async fn refill(self: &Arc<Self>, key: &Key) {
-        while let Some(spec) = self.shelves.begin(key) {
+        loop {
+            let Ok(_turn) = self.ahead.acquire().await else { return };
+            let Some(spec) = self.shelves.begin(key) else { return };
             let made = self.closed.run_until_cancelled(self.make(&spec)).await;
             self.shelves.end(key);
             match made {
@@ -268,36 +274,41 @@ impl Yard {
         );
     }
 
-    /// Removes what dead daemons left, once.
+    /// Removes what dead daemons left, once; what would not go is left to [`Self::tend`], so that it holds up nothing.
     ///
     /// # Errors
-    /// When the engine does not answer, or something would not go: the next call tries again.
+    /// When the engine does not answer: the next call tries again.
     pub(crate) async fn sweep(&self) -> Result<Swept> {
-        let sweep = || async {
-            let swept = self.remove_all(|owner, _| self.owner.is_dead(owner)).await?;
-            self.owner.forget_the_dead();
-            Ok(swept)
-        };
-        self.swept.get_or_try_init(sweep).await.copied()
+        self.swept.get_or_try_init(|| self.remove_leftovers(|_, _| false)).await.copied()
     }
 
-    async fn remove_all(&self, condemned: impl Fn(&str, &str) -> bool) -> Result<Swept> {
+    /// Removes what is of dead daemons, and whatever else is condemned.
+    async fn remove_leftovers(&self, condemned: impl Fn(&str, &str) -> bool) -> Result<Swept> {
+        // Taken first: who dies after this may not be among what is listed.
+        let dead = self.owner.the_dead();
         let mut swept = Swept::default();
-        let mut failure = None;
+        let mut stays = false;
         for leftover in self.backend.list().await? {
-            if !condemned(&leftover.owner, &leftover.sandbox) {
+            let Leftover { owner, sandbox, handle } = leftover;
+            if !dead.contains(&owner) && !condemned(&owner, &sandbox) {
                 continue;
             }
-            match leftover.handle.remove().await {
+            match handle.remove().await {
                 Ok(()) => swept.sandboxes += 1,
-                Err(error) => failure = Some(error),
+                Err(error) => {
+                    tracing::warn!(sandbox, %error, "what was left over was not removed");
+                    stays = true;
+                }
             }
         }
-        failure.map_or(Ok(swept), Err)
+        if !stays {
+            self.owner.forget(&dead);
+        }
+        Ok(swept)
     }
 
-    /// Looks at the engine from time to time for containers of ours that got away: a call that was given up on may have
-    /// been done all the same. Ends with the yard.
+    /// Looks at the engine from time to time for containers of the dead, and of ours that got away: a call that was given
+    /// up on may have been done all the same. Ends with the yard.
     pub(crate) fn tend(self: &Arc<Self>) {
         let yard = Arc::clone(self);
         self.tasks.spawn(async move {
@@ -308,7 +319,7 @@ impl Yard {
                 for cell in yard.shelves.clear_idle() {
                     yard.bury(cell);
                 }
-                match yard.remove_all(stray).await {
+                match yard.remove_leftovers(stray).await {
                     Ok(Swept { sandboxes: 0, .. }) => {}
                     Ok(Swept { sandboxes, .. }) => tracing::warn!(sandboxes, "removed what had got away"),
                     Err(error) => tracing::debug!(%error, "could not look for what got away"),
@@ -330,7 +341,7 @@ impl Yard {
         // What is late is found by name below.
         let _late = timeout(SHUTDOWN_TIMEOUT, self.tasks.wait()).await;
         if self.swept.initialized() {
-            self.remove_all(|owner, _| owner == self.owner.name).await?;
+            self.remove_leftovers(|owner, _| owner == self.owner.name).await?;
         }
         self.owner.resign().map_err(|error| RuntimeError::sandbox("remove the owner's file", error))
     }

@@ -25,6 +25,8 @@ pub(super) struct FakeEngine {
     pub containers: Arc<Mutex<BTreeMap<String, Held>>>,
     pub made: AtomicUsize,
     pub down: Arc<AtomicBool>,
+    /// A container that can't be removed.
+    pub stuck: Arc<Mutex<Option<String>>>,
     /// How long a container takes to be made.
     pub slow: Mutex<Duration>,
     pub updates: Arc<AtomicUsize>,
@@ -67,6 +69,7 @@ impl FakeEngine {
             name: name.to_owned(),
             containers: Arc::clone(&self.containers),
             down: Arc::clone(&self.down),
+            stuck: Arc::clone(&self.stuck),
             updates: Arc::clone(&self.updates),
         })
     }
@@ -115,6 +118,7 @@ struct FakeHandle {
     name: String,
     containers: Arc<Mutex<BTreeMap<String, Held>>>,
     down: Arc<AtomicBool>,
+    stuck: Arc<Mutex<Option<String>>>,
     updates: Arc<AtomicUsize>,
 }
 
@@ -134,6 +138,9 @@ impl Handle for FakeHandle {
 
     async fn remove(&self) -> Result<()> {
         unless_down(&self.down)?;
+        if self.stuck.lock().unwrap().as_ref() == Some(&self.name) {
+            return Err(RuntimeError::sandbox("remove", "device or resource busy"));
+        }
         if let Some(held) = self.containers.lock().unwrap().remove(&self.name)
             && let Some(agent) = held.agent
         {
@@ -178,6 +185,7 @@ async fn play(out: &mut Out, argv: &[String]) -> bool {
             say(out, FromAgent::Started).await;
             let _gone = out.write_all(&[1, 0, 0, 0, 200, 7]).await;
         }
+        Some("never") => {}
         Some("stuck") => {
             say(out, FromAgent::Started).await;
             return false;

@@ -1,6 +1,6 @@
 //! What comes of a program, over the line and where the line is lost.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sandboxd_contract::{
     Exit, File, FilePath, KernelLimits, Prestart, Result, RuntimeError, Sandbox as _, SandboxSpec, Signal,
@@ -104,6 +104,28 @@ async fn an_agent_that_does_not_kill_loses_its_container() {
     assert_eq!(started.process.wait().await.unwrap(), Exit::Signal(9));
     assert_eq!(place.engine.names(), Vec::<String>::new());
     sandbox.destroy().await.unwrap();
+}
+
+/// An agent that is killed before it can start anything takes the container along.
+#[tokio::test(start_paused = true)]
+async fn memory_that_does_not_suffice_for_the_start_is_the_programs_end() {
+    let place = Place::new(0);
+    for out_of_memory in [true, false] {
+        let mut sandbox = sandbox(&place).await;
+        let name = place.engine.names()[0].clone();
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            place.engine.die(&name, out_of_memory);
+        };
+        let (started, ()) = tokio::join!(sandbox.start(command(&["never"]), &LIMITS), kill);
+        if out_of_memory {
+            assert_eq!(started.unwrap().process.wait().await.unwrap(), Exit::Signal(9));
+            assert_eq!(sandbox.facts().await.unwrap().oom_kills, Some(1));
+        } else {
+            assert!(matches!(started.map(drop), Err(RuntimeError::Sandbox { .. })));
+        }
+        sandbox.destroy().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

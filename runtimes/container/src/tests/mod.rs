@@ -38,7 +38,7 @@ impl Place {
 
     /// Another daemon on the same engine, with the same state folder.
     fn another(folder: &tempfile::TempDir, engine: &Arc<FakeEngine>, warm: usize) -> Arc<Yard> {
-        let owner = Owner::claim(&folder.path().join("owners")).unwrap();
+        let owner = Owner::claim(&folder.path().join("owners"), "made up").unwrap();
         let agent = agent_binary::install(&folder.path().join("agent")).unwrap();
         Yard::new(Arc::clone(engine) as Arc<dyn crate::Backend>, owner, agent, warm)
     }

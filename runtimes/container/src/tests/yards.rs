@@ -100,6 +100,35 @@ async fn a_sweep_that_could_not_be_done_is_done_before_the_first_sandbox() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leftover_that_would_not_go_holds_up_nothing_and_is_tried_again() {
+    let place = Place::new(0);
+    let dead = Place::another(&place.folder, &place.engine, 0);
+    let left = dead.take(&spec()).await.unwrap().name.clone();
+    drop(dead);
+    *place.engine.stuck.lock().unwrap() = Some(left.clone());
+    place.yard.take(&spec()).await.unwrap();
+    assert!(place.engine.names().contains(&left));
+    place.yard.tend();
+    *place.engine.stuck.lock().unwrap() = None;
+    eventually("it is removed", || !place.engine.names().contains(&left)).await;
+    assert_eq!(std::fs::read_dir(place.folder.path().join("owners")).unwrap().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_needs_one_now_waits_for_no_shelf() {
+    let place = Place::new(8);
+    *place.engine.slow.lock().unwrap() = Duration::from_secs(1);
+    place.yard.take(&spec()).await.unwrap();
+    // By now two of the eight are being made.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let other = SandboxSpec { executor: "c".to_owned(), ..spec() };
+    let asked = tokio::time::Instant::now();
+    place.yard.take(&other).await.unwrap();
+    assert!(asked.elapsed() <= Duration::from_millis(2100), "{:?}", asked.elapsed());
+    eventually("the shelf is full", || place.yard.ready() == 16).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_got_away_is_found_again() {
     let place = Place::new(0);
     let used = place.yard.take(&spec()).await.unwrap();
