@@ -1,15 +1,18 @@
-//! The Docker Engine that answers on this host, as far as a test needs it.
+//! Docker Engine as far as a test needs it: the one that answers on this host, and one of a test's own that may die.
 
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
-    time::Duration,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 pub(crate) const SOCKET: &str = "/var/run/docker.sock";
 
 /// What the engine at a socket answers to GET, or why it does not.
-pub(crate) fn ask(socket: &str, path: &str) -> std::io::Result<String> {
+fn ask(socket: &str, path: &str) -> std::io::Result<String> {
     let mut socket = UnixStream::connect(socket)?;
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(socket, "GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n")?;
@@ -18,15 +21,18 @@ pub(crate) fn ask(socket: &str, path: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// Whether Docker answers; else a line says why nothing is tested, and where nothing may be skipped that is a failure.
+/// A line says why nothing is tested, and where nothing may be skipped that is a failure.
+fn skip(reason: &str) -> bool {
+    println!("SKIP docker: {reason}");
+    assert!(std::env::var_os("CI").is_none(), "in CI nothing may be skipped: {reason}");
+    false
+}
+
+/// Whether Docker answers.
 pub(crate) fn answers() -> bool {
     match ask(SOCKET, "/_ping") {
         Ok(answer) if answer.contains("200 OK") => true,
-        other => {
-            println!("SKIP docker: it does not answer at {SOCKET}: {other:?}");
-            assert!(std::env::var_os("CI").is_none(), "in CI nothing may be skipped");
-            false
-        }
+        other => skip(&format!("it does not answer at {SOCKET}: {other:?}")),
     }
 }
 
@@ -36,9 +42,127 @@ pub(crate) fn has_runtime(name: &str) -> bool {
 }
 
 /// A configuration with one runtime, `docker`, as `support::Daemon::start` takes it.
-pub(crate) fn configuration(oci_runtime: &str, docker: &str, execution: &str) -> String {
-    format!(
-        "---[executors]\nprepare = false\n[execution]\n{execution}\n\
-         [runtimes.docker]\noci_runtime = \"{oci_runtime}\"\n{docker}\n"
-    )
+pub(crate) fn configuration(docker: &str, execution: &str) -> String {
+    format!("---[executors]\nprepare = false\n[execution]\n{execution}\n[runtimes.docker]\n{docker}\n")
+}
+
+fn run(program: &str, args: &[&str]) -> String {
+    let output =
+        Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// An engine of a test's own, beside the host's: another socket, other folders, another namespace of containerd.
+pub(crate) struct Engine {
+    folder: tempfile::TempDir,
+    namespace: String,
+    dockerd: Option<Child>,
+}
+
+impl Engine {
+    /// Not started yet; `None` where none can be, and a line says why.
+    pub(crate) fn new() -> Option<Self> {
+        let root = nix_is_root();
+        if !answers() || !(root || skip("only root can start a second Docker Engine")) {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("daemon.json"), "{}").unwrap();
+        Some(Self { folder, namespace: format!("sandboxd-test-{}", std::process::id()), dockerd: None })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    pub(crate) fn host(&self) -> String {
+        format!("unix://{}", self.path("docker.sock"))
+    }
+
+    /// Starts it and waits until it answers.
+    pub(crate) fn start(&mut self) {
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let path = format!("{}:/usr/local/sbin:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        let dockerd = Command::new("dockerd")
+            .args(["--config-file", &self.path("daemon.json"), "--host", &self.host()])
+            .args(["--data-root", &self.path("data"), "--exec-root", &self.path("exec")])
+            .args(["--pidfile", &self.path("pid"), "--containerd", "/run/containerd/containerd.sock"])
+            .args(["--containerd-namespace", &self.namespace])
+            .args(["--containerd-plugins-namespace", &format!("{}-plugins", self.namespace)])
+            .args([
+                "--bridge",
+                "none",
+                "--iptables=false",
+                "--ip6tables=false",
+                "--storage-driver",
+                "overlay2",
+            ])
+            .env("PATH", path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.dockerd = Some(dockerd);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !ask(&self.path("docker.sock"), "/_ping").is_ok_and(|answer| answer.contains("200 OK")) {
+            assert!(Instant::now() < deadline, "{}", std::fs::read_to_string(self.path("log")).unwrap());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Takes an image over from the host's engine.
+    pub(crate) fn has_image_of(&self, executor: &str) {
+        let archive: PathBuf = self.folder.path().join("image.tar");
+        let archive = archive.to_str().unwrap();
+        run("docker", &["save", "--output", archive, &format!("sandboxd/{executor}:latest")]);
+        self.docker(&["load", "--quiet", "--input", archive]);
+        std::fs::remove_file(archive).unwrap();
+    }
+
+    /// The engine's own command line.
+    pub(crate) fn docker(&self, args: &[&str]) -> String {
+        run("docker", &[&["--host", &self.host()], args].concat())
+    }
+
+    /// The names of all containers, running or not.
+    pub(crate) fn containers(&self) -> Vec<String> {
+        self.docker(&["ps", "--all", "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.dockerd.as_ref().unwrap().id();
+        run("kill", &[signal, &pid.to_string()]);
+    }
+
+    /// Ends it without a word; its containers live on until it is started again.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut dockerd) = self.dockerd.take() {
+            dockerd.kill().unwrap();
+            dockerd.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.dockerd.is_none() && std::path::Path::new(&self.path("data")).exists() {
+            self.start();
+        }
+        let Some(mut dockerd) = self.dockerd.take() else { return };
+        for name in self.containers() {
+            self.docker(&["rm", "--force", &name]);
+        }
+        run("kill", &["-TERM", &dockerd.id().to_string()]);
+        dockerd.wait().unwrap();
+        for namespace in [self.namespace.clone(), format!("{}-plugins", self.namespace)] {
+            // Not there, when nothing was ever in it.
+            let _gone = Command::new("ctr").args(["namespaces", "remove", &namespace]).output();
+        }
+    }
+}
+
+fn nix_is_root() -> bool {
+    run("id", &["-u"]).trim() == "0"
 }

@@ -46,11 +46,14 @@ fn all_pass_on(oci_runtime: &str) {
     if !docker::answers() {
         return;
     }
-    let daemon: &'static Daemon = Box::leak(Box::new(Daemon::start(&docker::configuration(
-        oci_runtime,
-        "",
-        "queue_timeout_ms = 300000\nmax_concurrent = 4",
-    ))));
+    let docker = format!("oci_runtime = \"{oci_runtime}\"");
+    let configuration = docker::configuration(
+        &docker,
+        "queue_timeout_ms = 300000
+max_concurrent = 4",
+    );
+    // Threads of the tests' own hold on to it.
+    let daemon: &'static Daemon = Box::leak(Box::new(Daemon::start(&configuration)));
     let topics: [&[Case]; 6] = [
         execute::ON_ANY_RUNTIME,
         limits::ON_ANY_RUNTIME,

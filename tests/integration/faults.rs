@@ -4,14 +4,14 @@ use std::{
     fs,
     os::unix::net::UnixListener,
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
-use crate::support::{Daemon, assert_status, configuration, free_port};
+use crate::support::{Daemon, assert_status, configuration, free_port, try_serve};
 
 /// Live processes whose command line holds `mark`.
 fn processes(mark: &str) -> Vec<String> {
@@ -157,14 +157,7 @@ fn a_second_signal_ends_the_wait_and_the_client_is_told() {
 
 fn serve_with(listen: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
-    let config = configuration(folder.path(), listen, "");
-    let output = Command::new(crate::support::BINARY)
-        .args(["serve", "--config"])
-        .arg(config)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    try_serve(&configuration(folder.path(), listen, ""))
 }
 
 #[test]

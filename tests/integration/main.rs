@@ -8,6 +8,7 @@
 mod cli;
 mod collect;
 mod docker;
+mod docker_faults;
 mod errors;
 mod everywhere;
 mod execute;

@@ -229,6 +229,13 @@ pub(crate) fn configuration(folder: &Path, listen: &str, extra: &str) -> PathBuf
     path
 }
 
+/// Starts a daemon that ends at once: its exit code, and what it says.
+pub(crate) fn try_serve(config: &Path) -> (Option<i32>, String) {
+    let output =
+        Command::new(BINARY).args(["serve", "--config"]).arg(config).stdin(Stdio::null()).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 /// What a verdict should be, with the whole answer in the message when it is not.
 #[track_caller]
 pub(crate) fn assert_status(answer: &Value, status: &str) {

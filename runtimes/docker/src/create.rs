@@ -39,11 +39,17 @@ pub(crate) async fn create(
     let (name, executor) = (spec.name.clone(), spec.executor.clone());
     let (caller, answer) = oneshot::channel();
     tokio::spawn(async move {
-        let made = make(&engine, &name, &executor, body).await;
+        let (made, debris) = match make(&engine, &name, &executor, body).await {
+            Ok(made) => (Ok(made), None),
+            Err((error, debris)) => (Err(error), debris),
+        };
         if let Err(Ok(unwanted)) = caller.send(made)
             && let Err(error) = unwanted.handle.remove().await
         {
             tracing::warn!(sandbox = name, %error, "a container that nobody waits for is left to the next sweep");
+        }
+        if let Some(debris) = debris {
+            clean_up(debris).await;
         }
     });
     answer.await.unwrap_or_else(|_| {
@@ -51,29 +57,37 @@ pub(crate) async fn create(
     })
 }
 
+/// What an engine that does not answer may still have of a container; the caller does not wait for its removal.
+struct Debris {
+    handle: DockerHandle,
+    /// Whether it is there at all is not known yet, so "there is no such container" is no answer but the last.
+    may_come_late: bool,
+}
+
 async fn make(
     engine: &Arc<Engine>,
     name: &str,
     executor: &str,
     body: ContainerCreateBody,
-) -> Result<Container, Error> {
+) -> Result<Container, (Error, Option<Debris>)> {
     let options = CreateContainerOptionsBuilder::default().name(name).build();
     let creation = engine.docker.create_container(Some(options), body);
     let id = match call(&engine.host, MAKE_DEADLINE, creation).await {
         Ok(created) => created.id,
         Err(failure) => {
-            if failure.leaves_doubt() {
-                clean_up(&DockerHandle::new(Arc::clone(engine), name.to_owned()), true).await;
-            }
-            return Err(not_created(failure, executor));
+            let debris = failure.leaves_doubt().then(|| Debris {
+                handle: DockerHandle::new(Arc::clone(engine), name.to_owned()),
+                may_come_late: true,
+            });
+            return Err((not_created(failure, executor), debris));
         }
     };
     let handle = DockerHandle::new(Arc::clone(engine), id.clone());
     match start(engine, &id, name).await {
         Ok((stdin, stdout, pid)) => Ok(Container { handle: Arc::new(handle), pid, stdin, stdout }),
         Err(error) => {
-            clean_up(&handle, false).await;
-            Err(error)
+            let stays = handle.try_remove().await.is_err();
+            Err((error, stays.then_some(Debris { handle, may_come_late: false })))
         }
     }
 }
@@ -143,13 +157,11 @@ fn unavailable(failure: Failure, operation: &'static str) -> Error {
 }
 
 fn failed(failure: Failure, operation: &'static str) -> Error {
-    let outage = matches!(failure, Failure::Unreachable(_));
+    let outage = matches!(failure, Failure::Unreachable { .. });
     Error { error: failure.into_runtime(operation), outage }
 }
 
-/// Removes what failed. `may_come_late`: whether it is there at all is not known yet, so "there is no such container" is
-/// no answer but the last.
-async fn clean_up(handle: &DockerHandle, may_come_late: bool) {
+async fn clean_up(Debris { handle, may_come_late }: Debris) {
     let mut trouble = None;
     for attempt in 0..REMOVALS {
         if attempt > 0 {

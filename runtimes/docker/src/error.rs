@@ -9,8 +9,12 @@ use sandboxd_contract::RuntimeError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Nobody answers there, or not us: a sentence with the mending command.
-    #[error("{0}")]
-    Unreachable(String),
+    #[error("{sentence}")]
+    Unreachable {
+        sentence: String,
+        /// It was connected, so that what was asked may have been heard.
+        was_reached: bool,
+    },
 
     /// The engine's answer is no.
     #[error("Docker Engine: {message} (status {status})")]
@@ -48,18 +52,21 @@ impl Failure {
         } else {
             "start it there, and have it listen with `dockerd -H`"
         };
-        Self::Unreachable(match kind {
-            io::ErrorKind::PermissionDenied => format!(
+        use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+        let sentence = match kind {
+            PermissionDenied => format!(
                 "this user may not talk to Docker Engine at {host}: `usermod -aG docker <user>` and a new login, or run as root"
             ),
-            io::ErrorKind::NotFound => {
+            NotFound => {
                 format!("there is no Docker Engine at {host} (no such socket): {start}")
             }
-            io::ErrorKind::ConnectionRefused => {
+            ConnectionRefused => {
                 format!("there is no Docker Engine at {host} (connection refused): {start}")
             }
             other => format!("the connection to Docker Engine at {host} broke ({other}): {start}"),
-        })
+        };
+        let was_reached = !matches!(kind, PermissionDenied | NotFound | ConnectionRefused);
+        Self::Unreachable { sentence, was_reached }
     }
 
     /// The engine does not know the container.
@@ -69,13 +76,13 @@ impl Failure {
 
     /// Whether what was asked may still come to pass.
     pub(crate) fn leaves_doubt(&self) -> bool {
-        !matches!(self, Self::Refused { .. })
+        !matches!(self, Self::Refused { .. } | Self::Unreachable { was_reached: false, .. })
     }
 
     /// As a caller sees it: an engine that can't be had is unavailable, a container that failed is a sandbox's failure.
     pub(crate) fn into_runtime(self, operation: &'static str) -> RuntimeError {
         match self {
-            Self::Unreachable(_) | Self::Late { .. } => RuntimeError::unavailable(self),
+            Self::Unreachable { .. } | Self::Late { .. } => RuntimeError::unavailable(self),
             Self::Refused { .. } | Self::Odd(_) => RuntimeError::sandbox(operation, self),
         }
     }
@@ -113,6 +120,8 @@ mod tests {
     #[test]
     fn only_a_plain_no_leaves_no_doubt() {
         assert!(!Failure::Refused { status: 500, message: String::new() }.leaves_doubt());
+        let broken = |kind| Failure::unreachable("unix:///run/d.sock", kind).leaves_doubt();
+        assert!(!broken(io::ErrorKind::ConnectionRefused) && broken(io::ErrorKind::ConnectionReset));
         assert!(Failure::Late { host: String::new(), deadline: Duration::from_secs(1) }.leaves_doubt());
     }
 }
