@@ -3,13 +3,13 @@
 use std::{path::PathBuf, sync::Arc};
 
 use sandboxd_container::{Backend, ContainerConfig, ContainerRuntime, ImageError, ImageStore};
-use sandboxd_containerd::{CgroupDriver, ContainerdBackend, ContainerdConfig};
+use sandboxd_containerd::{CgroupDriver, ContainerdBackend, ContainerdConfig, ContainerdImages};
 use sandboxd_contract::{Result, Runtime};
 use sandboxd_docker::{DockerBackend, DockerConfig, DockerImages};
 use sandboxd_native::{NativeConfig, NativeRuntime};
 
 use crate::{
-    config::{Config, PoolSettings, RuntimeConfig, RuntimeKind},
+    config::{Config, ContainerdSettings, PoolSettings, RuntimeConfig, RuntimeKind},
     house::Stay,
 };
 
@@ -52,17 +52,25 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Res
             containers(Arc::new(DockerBackend::new(settings)), engine, &docker.pool)
         }
         RuntimeKind::Containerd(containerd) => {
-            let settings = ContainerdConfig {
-                address: containerd.address.clone(),
-                namespace: containerd.namespace.clone(),
-                oci_runtime: containerd.oci_runtime.clone(),
-                state_dir: config.state_dir.join(CONTAINERS).join(&runtime.name),
-                snapshotter: containerd.snapshotter.clone(),
-                cgroup_driver: CgroupDriver::default(),
-            };
+            let settings = containerd_config(config, runtime, containerd);
             let engine = format!("containerd {} {}", containerd.address.display(), containerd.namespace);
             containers(Arc::new(ContainerdBackend::new(settings)), engine, &containerd.pool)
         }
+    }
+}
+
+fn containerd_config(
+    config: &Config,
+    runtime: &RuntimeConfig,
+    containerd: &ContainerdSettings,
+) -> ContainerdConfig {
+    ContainerdConfig {
+        address: containerd.address.clone(),
+        namespace: containerd.namespace.clone(),
+        oci_runtime: containerd.oci_runtime.clone(),
+        state_dir: config.state_dir.join(CONTAINERS).join(&runtime.name),
+        snapshotter: containerd.snapshotter.clone(),
+        cgroup_driver: CgroupDriver::default(),
     }
 }
 
@@ -71,13 +79,14 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Res
 /// # Errors
 /// `None` for a kind that uses none.
 pub(crate) fn images(
+    config: &Config,
     runtime: &RuntimeConfig,
 ) -> std::result::Result<Arc<dyn ImageStore>, Option<ImageError>> {
     match &runtime.kind {
         RuntimeKind::Native(_) => Err(None),
         RuntimeKind::Docker(docker) => Ok(Arc::new(DockerImages::new(&docker.host)?)),
-        RuntimeKind::Containerd(_) => {
-            Err(Some(ImageError::Unavailable("containerd is not built into this version".to_owned())))
+        RuntimeKind::Containerd(containerd) => {
+            Ok(Arc::new(ContainerdImages::new(&containerd_config(config, runtime, containerd))))
         }
     }
 }

@@ -122,7 +122,7 @@ impl RuntimeArg {
 
     fn store(&self, config: &Config) -> Result<Arc<dyn ImageStore>, Failure> {
         let runtime = self.choose(config)?;
-        runtimes::images(runtime).map_err(|error| match error {
+        runtimes::images(config, runtime).map_err(|error| match error {
             Some(error) => failure(&error),
             None => {
                 let reason =

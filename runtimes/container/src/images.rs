@@ -16,6 +16,9 @@ pub const FINISH: &str = "rm -rf /tmp /box /.sandboxd /opt/prepare \
      && mkdir -p -m 0755 /box /.sandboxd && : >/.sandboxd/agent && chmod 0755 /.sandboxd/agent \
      && ln -s /box/tmp /tmp";
 
+/// How the image of every executor is made that brings no Dockerfile of its own.
+pub const COMMON_DOCKERFILE: &str = include_str!("../../../executors/Dockerfile");
+
 /// Where the executor's files are while its toolchain is warmed up.
 pub const PREPARE_DIR: &str = "/opt/prepare";
 
@@ -37,6 +40,12 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// The executor's Dockerfile, or the common one, and the end of every image.
+    pub fn full_dockerfile(&self) -> String {
+        let written = self.dockerfile.as_deref().unwrap_or(COMMON_DOCKERFILE);
+        format!("{}\nUSER 0\nRUN {FINISH}\n", written.trim_end())
+    }
+
     /// The folder that the prepare script fills.
     pub fn toolchain(&self) -> String {
         format!("{TOOLCHAIN_DIR}/{}", self.executor)

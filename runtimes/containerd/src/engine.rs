@@ -7,9 +7,10 @@ use std::{future::Future, path::PathBuf, time::Duration};
 
 use containerd_client::{
     services::v1::{
-        containers_client::ContainersClient, content_client::ContentClient, images_client::ImagesClient,
-        introspection_client::IntrospectionClient, snapshots::snapshots_client::SnapshotsClient,
-        tasks_client::TasksClient, version_client::VersionClient,
+        containers_client::ContainersClient, content_client::ContentClient, diff_client::DiffClient,
+        images_client::ImagesClient, introspection_client::IntrospectionClient, leases_client::LeasesClient,
+        snapshots::snapshots_client::SnapshotsClient, tasks_client::TasksClient,
+        version_client::VersionClient,
     },
     tonic::{
         Code, Request, Response, Status,
@@ -28,12 +29,15 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// An engine's sentence may be a whole log.
 const MAX_SENTENCE_BYTES: usize = 1024;
 const NAMESPACE_HEADER: &str = "containerd-namespace";
+const LEASE_HEADER: &str = "containerd-lease";
 
 /// Connects when it is first used; the connection heals itself after that.
+#[derive(Clone)]
 pub(crate) struct Engine {
     address: PathBuf,
     namespace: String,
     header: Option<MetadataValue<Ascii>>,
+    lease: Option<MetadataValue<Ascii>>,
     channel: OnceCell<Channel>,
 }
 
@@ -92,18 +96,29 @@ macro_rules! client {
 impl Engine {
     pub(crate) fn new(address: PathBuf, namespace: String) -> Self {
         let header = MetadataValue::try_from(namespace.as_str()).ok();
-        Self { address, namespace, header, channel: OnceCell::new() }
+        Self { address, namespace, header, lease: None, channel: OnceCell::new() }
     }
 
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
     }
 
+    /// The same one; what is made through this is kept as long as the lease is.
+    pub(crate) fn with_lease(&self, id: &str) -> Self {
+        Self { lease: MetadataValue::try_from(id).ok(), ..self.clone() }
+    }
+
+    pub(crate) fn lease(&self) -> Option<String> {
+        self.lease.as_ref().and_then(|id| id.to_str().ok()).map(str::to_owned)
+    }
+
     client! {
         containers: ContainersClient,
         content: ContentClient,
+        diff: DiffClient,
         images: ImagesClient,
         introspection: IntrospectionClient,
+        leases: LeasesClient,
         snapshots: SnapshotsClient,
         tasks: TasksClient,
         version: VersionClient,
@@ -155,6 +170,9 @@ impl Engine {
         let mut request = Request::new(message);
         if let Some(header) = &self.header {
             request.metadata_mut().insert(NAMESPACE_HEADER, header.clone());
+        }
+        if let Some(lease) = &self.lease {
+            request.metadata_mut().insert(LEASE_HEADER, lease.clone());
         }
         request.set_timeout(deadline);
         request

@@ -8,6 +8,7 @@ mod cgroups;
 mod engine;
 mod fifos;
 mod handle;
+mod images;
 mod launch;
 mod leftovers;
 mod lookup;
@@ -26,6 +27,7 @@ use sandboxd_container::backend::{Backend, Container, ContainerSpec, Examined, L
 use sandboxd_contract::{Result, RuntimeError};
 use tokio::sync::{OnceCell, oneshot};
 
+pub use crate::images::ContainerdImages;
 use crate::{engine::Engine, lookup::Lookup, oci::Host, oci_runtime::OciRuntime};
 
 /// One containerd, as configured.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::engine::{CALL_DEADLINE, Engine, Trouble};
 
 /// `ctr` and Docker call an image by its registry, whether there is one or not.
-const REGISTRY: &str = "docker.io/";
+pub(crate) const REGISTRY: &str = "docker.io/";
 /// An index and the manifest in it.
 const MAX_HOPS: usize = 3;
 const MAX_MANIFEST_BYTES: usize = 4 << 20;
@@ -36,11 +36,13 @@ pub(crate) struct Found {
     pub(crate) chain: String,
 }
 
-/// The names under which an executor's image may be found, ours first.
+/// What architectures are called in images.
+pub(crate) const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
+/// The names under which an executor's image may be found: the one that an import gives it, and the short one.
 pub(crate) fn names(executor: &str) -> [String; 2] {
     let name = image_of(executor);
-    let full = format!("{REGISTRY}{name}");
-    [name, full]
+    [format!("{REGISTRY}{name}"), name]
 }
 
 impl Lookup {
@@ -108,7 +110,10 @@ async fn find_image(engine: &Engine, executor: &str) -> Result<Option<(String, S
 }
 
 /// The digest of the image's configuration, through an index where there is one.
-async fn configuration_of(engine: &Engine, image_digest: String) -> Result<Option<String>, Trouble> {
+pub(crate) async fn configuration_of(
+    engine: &Engine,
+    image_digest: String,
+) -> Result<Option<String>, Trouble> {
     let mut digest = image_digest;
     for _ in 0..MAX_HOPS {
         let document = serde_json::from_slice(&read(engine, digest).await?).unwrap_or(Value::Null);
@@ -124,17 +129,21 @@ async fn configuration_of(engine: &Engine, image_digest: String) -> Result<Optio
 }
 
 /// The manifest for this machine's architecture in an index; one that names none is for any.
-fn for_this_machine(index: &Value) -> Option<String> {
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+pub(crate) fn for_this_machine(index: &Value) -> Option<String> {
     let manifests = index["manifests"].as_array()?;
     let fits = |manifest: &&Value| {
         let platform = &manifest["platform"];
-        platform.is_null() || (platform["architecture"] == architecture && platform["os"] == "linux")
+        platform.is_null() || (platform["architecture"] == ARCHITECTURE && platform["os"] == "linux")
     };
     manifests.iter().find(fits)?["digest"].as_str().map(str::to_owned)
 }
 
-async fn chain_of(engine: &Engine, snapshotter: &str, digest: String) -> Result<Option<String>, Trouble> {
+/// The snapshot that a configuration's image was unpacked to; `None` where it was not.
+pub(crate) async fn chain_of(
+    engine: &Engine,
+    snapshotter: &str,
+    digest: String,
+) -> Result<Option<String>, Trouble> {
     let mut content = engine.content().await?;
     let answer = engine.call("content.Info", InfoRequest { digest }, |request| content.info(request)).await;
     match answer {

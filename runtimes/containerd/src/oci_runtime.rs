@@ -260,7 +260,7 @@ fn check_own(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(PROGRAM_DIRS.map(PathBuf::from));
     folders

@@ -96,7 +96,7 @@ impl ImageStore for DockerImages {
         }
         let task = Task {
             name: &image_of(&recipe.executor),
-            dockerfile: &context::dockerfile(recipe),
+            dockerfile: &recipe.full_dockerfile(),
             files: &recipe.files,
             arguments: context::arguments(recipe, &base),
         };

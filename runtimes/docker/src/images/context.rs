@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 
-use sandboxd_container::images::{FINISH, Recipe};
+use sandboxd_container::images::Recipe;
 
-/// The Dockerfile of every executor that brings none.
-const COMMON_DOCKERFILE: &str = include_str!("../../../../executors/Dockerfile");
 /// The name of the Dockerfile that is built; an executor's own, as it wrote it, lies beside it.
 pub(super) const DOCKERFILE: &str = ".sandboxd.dockerfile";
 
@@ -20,12 +18,6 @@ pub(super) fn lists_dockerfile(base: &str, day: u64) -> String {
          rm -f /var/cache/apt/*.bin; \
          mkdir -p /usr/share/man/man1 /usr/share/man/man7 /usr/share/man/man8\n"
     )
-}
-
-/// The executor's Dockerfile, or the common one, and the end of every image.
-pub(super) fn dockerfile(recipe: &Recipe) -> String {
-    let written = recipe.dockerfile.as_deref().unwrap_or(COMMON_DOCKERFILE);
-    format!("{}\nUSER 0\nRUN {FINISH}\n", written.trim_end())
 }
 
 /// Whether the image begins with the one that it is told to.
@@ -44,7 +36,7 @@ fn asks(line: &str, name: &str) -> bool {
 
 /// Only those that the Dockerfile asks for: Docker complains of the others.
 pub(super) fn arguments(recipe: &Recipe, base: &str) -> HashMap<String, String> {
-    let dockerfile = dockerfile(recipe);
+    let dockerfile = recipe.full_dockerfile();
     [
         ("BASE", base.to_owned()),
         ("PACKAGES", recipe.packages.join(" ")),

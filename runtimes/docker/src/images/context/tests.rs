@@ -40,7 +40,7 @@ fn the_common_dockerfile_gets_everything_from_the_recipe() {
 fn an_executors_own_dockerfile_is_used_and_ends_like_all() {
     let own = "FROM scratch\nARG PACKAGES=none\nUSER nobody\n\n";
     let recipe = Recipe { dockerfile: Some(own.to_owned()), ..recipe() };
-    let text = dockerfile(&recipe);
+    let text = recipe.full_dockerfile();
     assert!(
         text.starts_with("FROM scratch\nARG PACKAGES=none\nUSER nobody\nUSER 0\nRUN rm -rf /tmp"),
         "{text}"
