@@ -155,7 +155,7 @@ fn runsc_details(runsc: &Path) -> Vec<(&'static str, String)> {
     let version = version_of(runsc).unwrap_or_else(|| runsc.display().to_string());
     let mut details = vec![("oci runtime", version)];
     details.extend(
-        output_of(runsc, "flags").and_then(|flags| default_platform(&flags)).map(|it| ("platform", it)),
+        output_of(runsc, "flags", Output::Stderr).and_then(|flags| default_platform(&flags)).map(|it| ("platform", it)),
     );
     details
 }
@@ -169,8 +169,15 @@ fn default_platform(flags: &str) -> Option<String> {
 
 /// The first line of `--version`.
 fn version_of(program: impl AsRef<OsStr>) -> Option<String> {
-    let output = output_of(program, "--version")?;
+    let output = output_of(program, "--version", Output::Stdout)?;
     output.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
+}
+
+/// Where a program's answer comes: runsc tells its flags on stderr.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Stdout,
+    Stderr,
 }
 
 /// What a program says when asked something that it answers at once.
@@ -178,24 +185,26 @@ fn version_of(program: impl AsRef<OsStr>) -> Option<String> {
     clippy::disallowed_types,
     reason = "asks the operator's own OCI runtime for its version: at start, for nobody's request"
 )]
-fn output_of(program: impl AsRef<OsStr>, argument: &str) -> Option<String> {
+fn output_of(program: impl AsRef<OsStr>, argument: &str, output: Output) -> Option<String> {
     use std::{
         io::Read,
         process::{Command, Stdio},
     };
 
-    let mut child = Command::new(program)
-        .arg(argument)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let stdout = child.stdout.take()?;
+    let (reader, writer) = io::pipe().ok()?;
+    let (stdout, stderr) = match output {
+        Output::Stdout => (Stdio::from(writer), Stdio::null()),
+        Output::Stderr => (Stdio::null(), Stdio::from(writer)),
+    };
+    let mut command = Command::new(program);
+    command.arg(argument).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let mut child = command.spawn().ok()?;
+    // Its own writing end goes with it, or the reader would wait for us.
+    drop(command);
     let (send, receive) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut text = Vec::new();
-        let read = stdout.take(MAX_VERSION_BYTES).read_to_end(&mut text);
+        let read = reader.take(MAX_VERSION_BYTES).read_to_end(&mut text);
         let _ = send.send(read.ok().and_then(|_| String::from_utf8(text).ok()));
     });
     let text = receive.recv_timeout(VERSION_DEADLINE).ok().flatten();
