@@ -156,6 +156,12 @@ impl Drop for Engine {
         }
         run("kill", &["-TERM", &dockerd.id().to_string()]);
         dockerd.wait().unwrap();
+        // It makes its folder a mount, and one that was killed leaves it.
+        while Command::new("umount")
+            .arg(self.path("data"))
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {}
         for namespace in [self.namespace.clone(), format!("{}-plugins", self.namespace)] {
             // Not there, when nothing was ever in it.
             let _gone = Command::new("ctr").args(["namespaces", "remove", &namespace]).output();

@@ -71,11 +71,9 @@ max_concurrent = 4",
         let work = || {
             let mut failures = Vec::new();
             while let Some((name, test)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let began = std::time::Instant::now();
                 if catch_unwind(AssertUnwindSafe(|| with_shared(daemon, test))).is_err() {
                     failures.push(*name);
                 }
-                println!("{oci_runtime}: {name}: {:?}", began.elapsed());
             }
             failures
         };

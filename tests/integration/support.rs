@@ -65,7 +65,6 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // It must not outlive the tests: the kernel can't be asked for that here, so a watcher ends it with its input.
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().unwrap();
         let kept = Arc::clone(&log);

@@ -35,8 +35,8 @@ use crate::{
     shelves::{Key, Shelves},
 };
 
-/// Containers that are being made at once: an engine makes more of them no faster.
-const MAKERS: usize = 2;
+/// Containers that are being made at once: one for each CPU, within these. An engine makes more of them no faster.
+const MAKERS: std::ops::RangeInclusive<usize> = 2..=8;
 /// From a container's start until its agent is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What was taken is replaced this much later, so that the making does not run beside a short program.
@@ -75,12 +75,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Yard {
     pub(crate) fn new(backend: Arc<dyn Backend>, owner: Owner, agent: PathBuf, warm: usize) -> Arc<Self> {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let makers = cpus.clamp(*MAKERS.start(), *MAKERS.end());
         Arc::new(Self {
             backend,
             owner,
             agent,
-            makers: Semaphore::new(MAKERS),
-            ahead: Semaphore::new(MAKERS),
+            makers: Semaphore::new(makers),
+            ahead: Semaphore::new(makers),
             live: Mutex::default(),
             shelves: Shelves::new(warm),
             examined: Mutex::default(),

@@ -155,7 +155,9 @@ fn runsc_details(runsc: &Path) -> Vec<(&'static str, String)> {
     let version = version_of(runsc).unwrap_or_else(|| runsc.display().to_string());
     let mut details = vec![("oci runtime", version)];
     details.extend(
-        output_of(runsc, "flags", Output::Stderr).and_then(|flags| default_platform(&flags)).map(|it| ("platform", it)),
+        output_of(runsc, "flags", Output::Stderr)
+            .and_then(|flags| default_platform(&flags))
+            .map(|it| ("platform", it)),
     );
     details
 }

@@ -116,16 +116,16 @@ async fn a_leftover_that_would_not_go_holds_up_nothing_and_is_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn who_needs_one_now_waits_for_no_shelf() {
-    let place = Place::new(8);
+    let place = Place::new(16);
     *place.engine.slow.lock().unwrap() = Duration::from_secs(1);
     place.yard.take(&spec()).await.unwrap();
-    // By now two of the eight are being made.
+    // By now all makers make some of the sixteen.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let other = SandboxSpec { executor: "c".to_owned(), ..spec() };
     let asked = tokio::time::Instant::now();
     place.yard.take(&other).await.unwrap();
     assert!(asked.elapsed() <= Duration::from_millis(2100), "{:?}", asked.elapsed());
-    eventually("the shelf is full", || place.yard.ready() == 16).await;
+    eventually("the shelf is full", || place.yard.ready() == 32).await;
 }
 
 #[tokio::test(start_paused = true)]
