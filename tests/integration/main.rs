@@ -7,6 +7,8 @@
 
 mod cli;
 mod collect;
+mod containerd;
+mod containerd_faults;
 mod docker;
 mod docker_faults;
 mod errors;

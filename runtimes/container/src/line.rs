@@ -85,8 +85,13 @@ impl Line {
             reading.lose(reason);
         });
         tasks.spawn(async move {
-            if let Err(error) = write(&writing, queue, stdin).await {
-                writing.lose(format!("write to the agent: {error}"));
+            let mut state = writing.state.subscribe();
+            tokio::select! {
+                Err(error) = write(&writing, queue, stdin) => {
+                    writing.lose(format!("write to the agent: {error}"));
+                }
+                // An engine may hold a dead container's stdin open, and take nothing more of it.
+                _ = state.wait_for(|state| matches!(state, State::Lost(_))) => {}
             }
         });
         Self { commands, shared, _tasks: tasks }

@@ -197,3 +197,14 @@ async fn what_waits_is_used_for_exactly_what_it_waits_for() {
 async fn an_interpreter_that_does_not_wait_is_started_as_any_other() {
     assert_eq!(resumed(&["impatient"], "main").await, (Exit::Code(3), 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_container_whose_stdin_stays_open_holds_nobody_up() {
+    // An engine's process may keep its end of a pipe for as long as the container is not removed.
+    let (stdin, _kept) = tokio::io::duplex(16);
+    let line = crate::line::Line::open(Box::new(stdin), Box::new(tokio::io::empty()));
+    let path = FilePath::parse("a").unwrap();
+    let file = File { path, content: vec![1; 1 << 20].into(), executable: false };
+    let put = tokio::time::timeout(Duration::from_secs(1), line.put(vec![file])).await.unwrap();
+    assert!(matches!(put, Err(RuntimeError::Sandbox { .. })), "{put:?}");
+}

@@ -1,0 +1,187 @@
+//! The containerd that answers on this host, as far as a test needs it.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
+/// Where `make/services.sh` puts the newer runsc.
+const NEWER_RUNSC: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/services/runsc-backports/usr/bin/runsc");
+
+/// `ctr`, which comes with containerd; for what a person would look up.
+pub(crate) fn ctr(socket: &str, arguments: &[&str]) -> Output {
+    Command::new("ctr")
+        .args(["--address", socket, "--connect-timeout", "5s"])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Whether containerd answers; else a line says why nothing is tested, and where nothing may be skipped that is a failure.
+pub(crate) fn answers() -> bool {
+    if Path::new(SOCKET).exists() && ctr(SOCKET, &["version"]).status.success() {
+        return true;
+    }
+    skip(&format!("containerd does not answer at {SOCKET}"))
+}
+
+pub(crate) fn skip(reason: &str) -> bool {
+    println!("SKIP containerd: {reason}");
+    assert!(std::env::var_os("CI").is_none(), "in CI nothing may be skipped");
+    false
+}
+
+/// The runsc that was ported back, where the host's own is older.
+pub(crate) fn newer_runsc() -> Option<&'static str> {
+    Path::new(NEWER_RUNSC).exists().then_some(NEWER_RUNSC)
+}
+
+/// A configuration with one runtime, `containerd`, as `support::Daemon::start` takes it.
+pub(crate) fn configuration(oci_runtime: &str, containerd: &str, execution: &str) -> String {
+    format!(
+        "---[executors]\nprepare = false\n[execution]\n{execution}\n\
+         [runtimes.containerd]\noci_runtime = \"{oci_runtime}\"\n{containerd}\n"
+    )
+}
+
+/// A containerd of a test's own, beside the host's: another socket and other folders.
+pub(crate) struct Engine {
+    folder: tempfile::TempDir,
+    containerd: Option<Child>,
+}
+
+impl Engine {
+    /// What it has, on a file system of its own of this size.
+    const ROOT_SIZE: &str = "size=600m";
+
+    /// Not started yet; `None` where none can be, and a line says why.
+    pub(crate) fn new() -> Option<Self> {
+        let root = nix::unistd::geteuid().is_root();
+        if !answers() || !(root || skip("only root can start a second containerd")) {
+            return None;
+        }
+        let engine = Self { folder: tempfile::tempdir().unwrap(), containerd: None };
+        let (root, state, address) = (engine.path("root"), engine.path("state"), engine.address());
+        fs::create_dir(&root).unwrap();
+        run("mount", &["-t", "tmpfs", "-o", Self::ROOT_SIZE, "tmpfs", &root]);
+        let config = format!(
+            "version = 2\nroot = {root:?}\nstate = {state:?}\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {address:?}\n"
+        );
+        fs::write(engine.path("config.toml"), config).unwrap();
+        Some(engine)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.path("c.sock")
+    }
+
+    /// Starts it and waits until it answers.
+    pub(crate) fn start(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let path = format!("{}:/usr/local/sbin:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        let containerd = Command::new("containerd")
+            .args(["--config", &self.path("config.toml")])
+            .env("PATH", path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.containerd = Some(containerd);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !ctr(&self.address(), &["version"]).status.success() {
+            assert!(Instant::now() < deadline, "{}", fs::read_to_string(self.path("log")).unwrap());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends it without a word; its containers live on.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut containerd) = self.containerd.take() {
+            containerd.kill().unwrap();
+            containerd.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        run("kill", &[signal, &self.containerd.as_ref().unwrap().id().to_string()]);
+    }
+
+    pub(crate) fn try_ctr(&self, arguments: &[&str]) -> Output {
+        ctr(&self.address(), &[&["--namespace", "sandboxd"], arguments].concat())
+    }
+
+    pub(crate) fn ctr(&self, arguments: &[&str]) -> String {
+        let output = self.try_ctr(arguments);
+        assert!(output.status.success(), "ctr {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The ids of all containers, running or not.
+    pub(crate) fn containers(&self) -> Vec<String> {
+        self.ctr(&["containers", "ls", "-q"]).lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn tasks(&self) -> Vec<String> {
+        self.ctr(&["tasks", "ls", "-q"]).lines().map(str::to_owned).collect()
+    }
+
+    /// The names of all snapshots that a container could write to.
+    pub(crate) fn active_snapshots(&self) -> Vec<String> {
+        let all = self.ctr(&["snapshots", "ls"]);
+        let active = all.lines().filter(|line| line.ends_with("Active"));
+        active.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
+    /// The shims of this engine, by their process ids.
+    pub(crate) fn shims(&self) -> Vec<i32> {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let is_shim = |entry: &fs::DirEntry| {
+            fs::read_to_string(entry.path().join("cmdline"))
+                .is_ok_and(|line| line.contains("containerd-shim") && line.contains(&self.address()))
+        };
+        entries.filter(is_shim).filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.kill();
+        for shim in self.shims() {
+            let _gone = Command::new("kill").args(["-9", &shim.to_string()]).status();
+        }
+        // A new one ends what the shims have left.
+        if Path::new(&self.path("root/io.containerd.metadata.v1.bolt")).exists() && !thread::panicking() {
+            self.start();
+            for id in self.tasks() {
+                self.ctr(&["tasks", "rm", "--force", &id]);
+            }
+        }
+        if let Some(mut containerd) = self.containerd.take() {
+            run("kill", &["-TERM", &containerd.id().to_string()]);
+            containerd.wait().unwrap();
+        }
+        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+        let here = self.folder.path().display().to_string();
+        let ours =
+            mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|path| path.starts_with(&here));
+        for mount in ours.collect::<Vec<_>>().into_iter().rev() {
+            let _gone = Command::new("umount").args(["--lazy", mount]).status();
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
