@@ -70,7 +70,7 @@ fn containerd_config(
         oci_runtime: containerd.oci_runtime.clone(),
         state_dir: config.state_dir.join(CONTAINERS).join(&runtime.name),
         snapshotter: containerd.snapshotter.clone(),
-        cgroup_driver: CgroupDriver::default(),
+        cgroup_driver: containerd.cgroup_driver.unwrap_or_else(CgroupDriver::of_host),
     }
 }
 

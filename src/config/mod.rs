@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sandboxd_containerd::CgroupDriver;
 use sandboxd_contract::KernelLimit;
 use tracing_subscriber::filter::Targets;
 
@@ -165,6 +166,8 @@ pub struct ContainerdSettings {
     /// `runc`, `runsc`, the path of a binary like them, or the name of a shim.
     pub oci_runtime: String,
     pub snapshotter: String,
+    /// `None`: whichever the host has.
+    pub cgroup_driver: Option<CgroupDriver>,
 }
 
 /// What runtimes that keep containers have in common.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use sandboxd_containerd::CgroupDriver;
 use sandboxd_contract::KernelLimit;
 use sandboxd_native::NativeConfig;
 use toml::{Table, Value};
@@ -179,7 +180,20 @@ fn containerd(check: &mut Check<'_>, prefix: &str, written: ContainerdShape) -> 
         namespace: word(check, &format!("{prefix}.namespace"), written.namespace, CONTAINERD_NAMESPACE),
         oci_runtime,
         snapshotter: word(check, &format!("{prefix}.snapshotter"), written.snapshotter, SNAPSHOTTER),
+        cgroup_driver: cgroup_driver(check, &format!("{prefix}.cgroup_driver"), written.cgroup_driver),
         pool: pool(check, prefix, written.warm, written.allow_missing),
+    }
+}
+
+fn cgroup_driver(check: &mut Check<'_>, path: &str, written: Option<String>) -> Option<CgroupDriver> {
+    match written.as_deref() {
+        None | Some("auto") => None,
+        Some("cgroupfs") => Some(CgroupDriver::Cgroupfs),
+        Some("systemd") => Some(CgroupDriver::Systemd),
+        Some(other) => {
+            check.layers.complain(path, &format!("{other:?} is not one of auto, cgroupfs, systemd"));
+            None
+        }
     }
 }
 

@@ -136,6 +136,7 @@ pub(super) struct ContainerdShape {
     pub(super) namespace: Option<String>,
     pub(super) oci_runtime: Option<String>,
     pub(super) snapshotter: Option<String>,
+    pub(super) cgroup_driver: Option<String>,
     pub(super) warm: Option<i64>,
 }
 

@@ -269,6 +269,7 @@ kind = "containerd"
 address = "socket"
 namespace = "a/b"
 oci_runtime = "/usr/bin/runsc"
+cgroup_driver = "v2"
 warm = 65
 [runtimes.e]
 kind = "chroot"
@@ -293,6 +294,7 @@ kind = "native"
             "config.toml: runtimes.d.address: \"socket\" is no absolute path",
             "config.toml: runtimes.d.namespace: \"a/b\" is no name: a letter or digit, then letters, digits, '.', '_' \
              and '-', 76 at most",
+            "config.toml: runtimes.d.cgroup_driver: \"v2\" is not one of auto, cgroupfs, systemd",
             "config.toml: runtimes.d.warm: 65 is out of range: 0 to 64 (sandboxes for each executor)",
             "config.toml: runtimes.e.kind: \"chroot\" is no kind: native, docker, containerd",
             "config.toml: runtimes.f.kind: must be one of \"native\", \"docker\", \"containerd\"",

@@ -42,10 +42,10 @@ pub(crate) fn newer_runsc() -> Option<&'static str> {
 }
 
 /// A configuration with one runtime, `containerd`, as `support::Daemon::start` takes it.
-pub(crate) fn configuration(oci_runtime: &str, containerd: &str, execution: &str) -> String {
+pub(crate) fn configuration(oci_runtime: &str, execution: &str) -> String {
     format!(
         "---[executors]\nprepare = false\n[execution]\n{execution}\n\
-         [runtimes.containerd]\noci_runtime = \"{oci_runtime}\"\n{containerd}\n"
+         [runtimes.containerd]\noci_runtime = \"{oci_runtime}\"\n"
     )
 }
 
@@ -139,7 +139,7 @@ impl Engine {
     /// The names of all snapshots that a container could write to.
     pub(crate) fn active_snapshots(&self) -> Vec<String> {
         let all = self.ctr(&["snapshots", "ls"]);
-        let active = all.lines().filter(|line| line.ends_with("Active"));
+        let active = all.lines().filter(|line| line.trim_end().ends_with("Active"));
         active.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
     }
 

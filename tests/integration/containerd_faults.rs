@@ -210,9 +210,11 @@ fn loses_a_shim(daemon: &Daemon, engine: &Engine) {
     thread::scope(|scope| {
         let running = scope.spawn(|| run(daemon, "sleep 30", 8000));
         thread::sleep(Duration::from_millis(1500));
-        for shim in engine.shims() {
+        let shims = engine.shims();
+        for shim in &shims {
             Command::new("kill").args(["-9", &shim.to_string()]).status().unwrap();
         }
+        eventually("the shims are gone", || !engine.shims().iter().any(|shim| shims.contains(shim)));
         let (answer, took) = running.join().unwrap();
         assert_eq!(answer.status, 500, "{}", answer.body);
         assert!(took < Duration::from_secs(8), "{took:?}");
@@ -220,7 +222,13 @@ fn loses_a_shim(daemon: &Daemon, engine: &Engine) {
     // Those that stood ready are gone as well, and nobody is given one.
     for _ in 0..4 {
         let (answer, _) = run(daemon, "echo fine", 5000);
-        assert_eq!((answer.status, &answer.json()["stdout"]), (200, &json!("fine\n")), "{}", answer.body);
+        assert_eq!(
+            (answer.status, &answer.json()["stdout"]),
+            (200, &json!("fine\n")),
+            "{}\n{}",
+            answer.body,
+            daemon.log()
+        );
     }
 }
 
@@ -240,7 +248,13 @@ fn loses_its_containers(daemon: &Daemon, engine: &Engine) {
     });
     for _ in 0..4 {
         let (answer, _) = run(daemon, "echo fine", 5000);
-        assert_eq!((answer.status, &answer.json()["stdout"]), (200, &json!("fine\n")), "{}", answer.body);
+        assert_eq!(
+            (answer.status, &answer.json()["stdout"]),
+            (200, &json!("fine\n")),
+            "{}\n{}",
+            answer.body,
+            daemon.log()
+        );
     }
 }
 

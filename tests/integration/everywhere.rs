@@ -1,8 +1,8 @@
 //! What a client sees is the same on every runtime: the tests of programs, limits, files, languages and refusals again, on
-//! Docker with runc and with gVisor. Each topic lists its own in `ON_ANY_RUNTIME`; they find their daemon by
+//! Docker and on containerd, with runc and with gVisor. Each topic lists its own in `ON_ANY_RUNTIME`; they find their daemon by
 //! `support::shared`.
 //!
-//! CONTRACT_CASES names some of them, by parts of their names. Prints SKIP and why where Docker does not answer, which is a failure in CI.
+//! CONTRACT_CASES names some of them, by parts of their names. Prints SKIP and why where an engine does not answer, which is a failure in CI.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    collect, docker, errors, execute, languages, limits, load,
+    collect, containerd, docker, errors, execute, languages, limits, load,
     support::{Daemon, with_shared},
 };
 
@@ -32,28 +32,44 @@ const AT_ONCE: usize = 2;
 
 #[test]
 fn docker_with_runc_is_no_other() {
-    all_pass_on("runc");
+    on_docker("runc");
 }
 
 #[test]
 fn docker_with_gvisor_is_no_other() {
     // The newer one where there are two: in that of 2022 even `ls` fails on a newer kernel than its own time's.
     let newer = docker::has_runtime("runsc-backports");
-    all_pass_on(if newer { "runsc-backports" } else { "runsc" });
+    on_docker(if newer { "runsc-backports" } else { "runsc" });
 }
 
-fn all_pass_on(oci_runtime: &str) {
-    if !docker::answers() {
-        return;
+#[test]
+fn containerd_with_runc_is_no_other() {
+    on_containerd("runc");
+}
+
+#[test]
+fn containerd_with_gvisor_is_no_other() {
+    on_containerd(containerd::newer_runsc().unwrap_or("runsc"));
+}
+
+const EXECUTION: &str = "queue_timeout_ms = 300000\nmax_concurrent = 4";
+
+fn on_docker(oci_runtime: &str) {
+    if docker::answers() {
+        let docker = format!("oci_runtime = \"{oci_runtime}\"");
+        all_pass_on(oci_runtime, &docker::configuration(&docker, EXECUTION));
     }
-    let docker = format!("oci_runtime = \"{oci_runtime}\"");
-    let configuration = docker::configuration(
-        &docker,
-        "queue_timeout_ms = 300000
-max_concurrent = 4",
-    );
+}
+
+fn on_containerd(oci_runtime: &str) {
+    if containerd::answers() {
+        all_pass_on(oci_runtime, &containerd::configuration(oci_runtime, EXECUTION));
+    }
+}
+
+fn all_pass_on(oci_runtime: &str, configuration: &str) {
     // Threads of the tests' own hold on to it.
-    let daemon: &'static Daemon = Box::leak(Box::new(Daemon::start(&configuration)));
+    let daemon: &'static Daemon = Box::leak(Box::new(Daemon::start(configuration)));
     let topics: [&[Case]; 6] = [
         execute::ON_ANY_RUNTIME,
         limits::ON_ANY_RUNTIME,

@@ -1,13 +1,14 @@
-//! `sandboxd images`, with the Docker Engine that answers on this host.
+//! `sandboxd images`, with the Docker Engine and the containerd that answer on this host.
 
 use std::{
     io::Write,
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::Value;
 
-use crate::{docker, support::BINARY};
+use crate::{containerd, docker, support::BINARY};
 
 fn images(arguments: &[&str]) -> Output {
     Command::new(BINARY)
@@ -131,4 +132,125 @@ fn what_makes_no_sense_is_told_in_one_line() {
     );
     let output = Command::new(BINARY).args(["images", "list", "--runtime", "native"]).output().unwrap();
     assert_code(&output, 64);
+}
+
+/// A namespace of the test's own in the containerd that answers, and all in it gone at its end.
+struct Namespace(String);
+
+impl Namespace {
+    fn new() -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        containerd::answers().then(|| Self(format!("sandboxd-test-{}-{number}", std::process::id())))
+    }
+
+    fn images(&self, arguments: &[&str]) -> Output {
+        Command::new(BINARY)
+            .arg("images")
+            .args(arguments)
+            .env("SANDBOXD_RUNTIMES__CONTAINERD__KIND", "containerd")
+            .env("SANDBOXD_RUNTIMES__CONTAINERD__NAMESPACE", &self.0)
+            .env("SANDBOXD_STATE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/images"))
+            .output()
+            .unwrap()
+    }
+
+    fn ctr(&self, arguments: &[&str]) -> String {
+        let output = containerd::ctr(containerd::SOCKET, &[&["--namespace", &self.0], arguments].concat());
+        assert_code(&output, 0);
+        text(&output.stdout)
+    }
+
+    fn python(&self) -> Value {
+        let listed = self.images(&["list", "--json"]);
+        assert_code(&listed, 0);
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        let all = listed["images"].as_array().unwrap();
+        all.iter().find(|image| image["language"] == "python").unwrap().clone()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        for name in self.ctr(&["images", "ls", "-q"]).lines() {
+            self.ctr(&["images", "rm", "--sync", name]);
+        }
+        self.ctr(&["namespaces", "rm", &self.0]);
+    }
+}
+
+#[test]
+fn an_image_of_docker_is_brought_to_containerd() {
+    let Some(namespace) = Namespace::new() else { return };
+    if !docker::answers() {
+        return;
+    }
+    assert_code(&images(&["build", "python"]), 0);
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("python.tar");
+    let archive = archive.to_str().unwrap();
+    let address = "http://docker/images/get?names=sandboxd/python:latest";
+    let saved =
+        Command::new("curl").args(["-fsS", "--unix-socket", docker::SOCKET, "-o", archive, address]).output();
+    assert_code(&saved.unwrap(), 0);
+
+    // The second time it finds all that the first has brought.
+    for _ in 0..2 {
+        let imported = namespace.images(&["import", archive]);
+        assert_code(&imported, 0);
+        assert_eq!(text(&imported.stdout), "sandboxd/python:latest\n");
+    }
+    let python = namespace.python();
+    let in_docker: Value = serde_json::from_slice(&images(&["list", "--json"]).stdout).unwrap();
+    let all = in_docker["images"].as_array().unwrap();
+    assert!(all.iter().any(|image| image["id"] == python["id"]), "{python} is none of {in_docker}");
+    assert!(python["size_bytes"].as_u64().unwrap() > 50_000_000, "{python}");
+    let checked = namespace.images(&["check", "python"]);
+    assert_code(&checked, 0);
+
+    assert_eq!(namespace.ctr(&["leases", "ls", "-q"]), "");
+    let complete = namespace.ctr(&["images", "check"]);
+    assert!(complete.contains("complete ("), "{complete}");
+    // As ctr writes it: a layout of the OCI, from which it comes back.
+    let layout = folder.path().join("layout.tar");
+    let layout = layout.to_str().unwrap();
+    namespace.ctr(&["images", "export", layout, "docker.io/sandboxd/python:latest"]);
+    namespace.ctr(&["images", "rm", "--sync", "docker.io/sandboxd/python:latest"]);
+    assert_eq!(namespace.python()["image"], Value::Null);
+    assert_eq!(namespace.ctr(&["snapshots", "ls"]).lines().count(), 1, "all of it is gone with its name");
+    assert_code(&namespace.images(&["import", layout]), 0);
+    assert_eq!(namespace.python()["id"], python["id"]);
+}
+
+#[test]
+fn an_image_is_made_without_docker() {
+    let Some(namespace) = Namespace::new() else { return };
+    let built = namespace.images(&["build", "python"]);
+    if !nix::unistd::geteuid().is_root() {
+        assert_code(&built, 69);
+        assert!(text(&built.stderr).contains("as root only"), "{}", text(&built.stderr));
+        return;
+    }
+    if text(&built.stderr).contains("apt-get install mmdebstrap") {
+        containerd::skip("mmdebstrap is not installed");
+        return;
+    }
+    assert_code(&built, 0);
+    assert!(text(&built.stdout).starts_with("python: built in "), "{}", text(&built.stdout));
+    assert!(namespace.python()["size_bytes"].as_u64().unwrap() > 50_000_000);
+    let checked = namespace.images(&["check", "python"]);
+    assert_code(&checked, 0);
+    assert!(text(&checked.stdout).starts_with("python 3."), "{}", text(&checked.stdout));
+    assert_eq!(namespace.ctr(&["leases", "ls", "-q"]), "");
+}
+
+#[test]
+fn an_archive_that_is_none_is_refused_by_containerd_too() {
+    let Some(namespace) = Namespace::new() else { return };
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&[7; 2048]).unwrap();
+    let refused = namespace.images(&["import", file.path().to_str().unwrap()]);
+    assert_code(&refused, 1);
+    assert!(text(&refused.stderr).contains("no tar archive"), "{}", text(&refused.stderr));
+    assert_code(&namespace.images(&["import", "/nonexistent/images.tar"]), 66);
 }

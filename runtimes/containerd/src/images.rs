@@ -7,6 +7,7 @@
 mod archive;
 mod build;
 mod command;
+mod content;
 mod digest;
 mod dockerfile;
 mod store;

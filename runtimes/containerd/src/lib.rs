@@ -55,6 +55,18 @@ pub enum CgroupDriver {
     Systemd,
 }
 
+impl CgroupDriver {
+    /// systemd's where it runs the host's one hierarchy, since it alone should write there; nobody else does on v1.
+    pub fn of_host() -> Self {
+        Self::by_signs(Path::new("/run/systemd/system"), Path::new(cgroups::ROOT))
+    }
+
+    /// That folder is systemd's own sign that it is the first process.
+    fn by_signs(systemd: &Path, root: &Path) -> Self {
+        if systemd.is_dir() && cgroups::examine(root).0 { Self::Systemd } else { Self::Cgroupfs }
+    }
+}
+
 impl ContainerdConfig {
     pub const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
     pub const DEFAULT_NAMESPACE: &str = "sandboxd";
@@ -170,5 +182,25 @@ impl Backend for ContainerdBackend {
 
     async fn list(&self) -> Result<Vec<Leftover>> {
         leftovers::list(&self.shared).await.map_err(|trouble| trouble.on_use("list containers"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_makes_cgroups_where_it_runs_the_one_hierarchy() {
+        let host = tempfile::tempdir().unwrap();
+        let (systemd, root) = (host.path().join("systemd"), host.path().join("cgroup"));
+        std::fs::create_dir(&root).unwrap();
+        let driver = || CgroupDriver::by_signs(&systemd, &root);
+        assert_eq!(driver(), CgroupDriver::Cgroupfs);
+        std::fs::create_dir(&systemd).unwrap();
+        assert_eq!(driver(), CgroupDriver::Cgroupfs, "on v1");
+        std::fs::write(root.join("cgroup.controllers"), "").unwrap();
+        assert_eq!(driver(), CgroupDriver::Systemd);
+        std::fs::remove_dir(&systemd).unwrap();
+        assert_eq!(driver(), CgroupDriver::Cgroupfs);
     }
 }

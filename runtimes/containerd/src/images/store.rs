@@ -9,33 +9,29 @@
 
 use std::{
     collections::HashMap,
-    io,
-    pin::Pin,
     process,
     sync::atomic::{AtomicU32, Ordering},
-    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
 use containerd_client::{
     services::v1::{
         AddResourceRequest, ApplyRequest, CreateImageRequest, CreateRequest, DeleteRequest, Image, Info,
-        Resource, UpdateImageRequest, UpdateRequest, WriteAction, WriteContentRequest, WriteContentResponse,
+        Resource, UpdateImageRequest, UpdateRequest,
         snapshots::{
             CommitSnapshotRequest, PrepareSnapshotRequest, RemoveSnapshotRequest, StatSnapshotRequest,
         },
     },
-    tonic::{Code, Status},
     types::{Descriptor, Mount},
 };
-use futures_util::{Stream, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use prost_types::{FieldMask, Timestamp};
 use sandboxd_container::images::{ImageError, Progress};
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use super::{
-    archive::{Blob, Bundle, Layer},
+    archive::{Bundle, Layer},
+    content::{Bytes, send},
     digest,
 };
 use crate::{
@@ -44,12 +40,11 @@ use crate::{
 };
 
 /// For one layer to be sent, or to be unpacked.
-const LAYER_DEADLINE: Duration = Duration::from_secs(1800);
+pub(super) const LAYER_DEADLINE: Duration = Duration::from_secs(1800);
 /// How long the lease of an import that died keeps what it had brought.
 const LEASE_TIME: Duration = Duration::from_secs(2 * 3600);
 const EXPIRY_LABEL: &str = "containerd.io/gc.expire";
 const CONTENT_LABEL: &str = "containerd.io/gc.ref.content";
-const PIECE_BYTES: usize = 1 << 20;
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIGURATION_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 
@@ -57,12 +52,6 @@ const CONFIGURATION_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 pub(super) struct Store<'a> {
     engine: &'a Engine,
     snapshotter: &'a str,
-}
-
-/// What is written: a layer's range of a file, or a document.
-enum Bytes {
-    Range(Blob),
-    Document(Vec<u8>),
 }
 
 impl<'a> Store<'a> {
@@ -297,114 +286,9 @@ impl<'a> Store<'a> {
     }
 }
 
-impl Bytes {
-    fn size(&self) -> u64 {
-        match self {
-            Self::Range(blob) => blob.size,
-            Self::Document(bytes) => bytes.len() as u64,
-        }
-    }
-
-    async fn read(&self, from: u64) -> io::Result<Vec<u8>> {
-        match self {
-            Self::Range(blob) => {
-                let blob = blob.clone();
-                let read = tokio::task::spawn_blocking(move || blob.read(from, PIECE_BYTES));
-                read.await.map_err(io::Error::other).flatten()
-            }
-            Self::Document(bytes) => {
-                let from = usize::try_from(from).unwrap_or(usize::MAX);
-                Ok(bytes.get(from..).unwrap_or_default().iter().take(PIECE_BYTES).copied().collect())
-            }
-        }
-    }
-}
-
 /// The name of each layer's snapshot.
 fn chain(layers: &[Layer]) -> Vec<String> {
     digest::chain(&layers.iter().map(|layer| layer.diff_id.as_str()).collect::<Vec<_>>())
-}
-
-/// Piece by piece, each answered before the next: containerd reads no faster than it writes.
-///
-/// # Errors
-/// The outer one is of reading what is to be sent.
-async fn send(
-    engine: Engine,
-    digest: String,
-    bytes: Bytes,
-    labels: HashMap<String, String>,
-) -> io::Result<Result<(), Trouble>> {
-    let mut content = match engine.content().await {
-        Ok(content) => content,
-        Err(trouble) => return Ok(Err(trouble)),
-    };
-    let (pieces, receiver) = mpsc::channel(1);
-    let request = engine.request(LAYER_DEADLINE, Pieces(receiver));
-    let total = bytes.size();
-    let plain = piece(digest, total);
-    let mut unreadable = None;
-    let work = async {
-        pieces.send(plain.clone()).await.map_err(closed)?;
-        let mut answers = content.write(request).await?.into_inner();
-        // What it has already, from an import that died or in another namespace.
-        let mut offset = u64::try_from(answer(answers.message().await?)?.offset).unwrap_or(0);
-        while offset < total {
-            let data = match bytes.read(offset).await {
-                Ok(data) => data,
-                Err(error) => {
-                    unreadable = Some(error);
-                    return Ok(());
-                }
-            };
-            let length = data.len() as u64;
-            let next = WriteContentRequest { data, ..at(&plain, WriteAction::Write, offset) };
-            pieces.send(next).await.map_err(closed)?;
-            answer(answers.message().await?)?;
-            offset += length;
-        }
-        let last = WriteContentRequest { labels, ..at(&plain, WriteAction::Commit, total) };
-        pieces.send(last).await.map_err(closed)?;
-        answer(answers.message().await?).map(drop)
-    };
-    let sent = engine.within(LAYER_DEADLINE, "content.Write", Box::pin(work)).await;
-    unreadable.map_or(Ok(sent), Err)
-}
-
-/// What is sent next, as a stream has it.
-struct Pieces(mpsc::Receiver<WriteContentRequest>);
-
-impl Stream for Pieces {
-    type Item = WriteContentRequest;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
-    }
-}
-
-/// The first message, which asks what is there.
-fn piece(digest: String, total: u64) -> WriteContentRequest {
-    WriteContentRequest {
-        action: WriteAction::Stat.into(),
-        r#ref: format!("sandboxd-{digest}"),
-        total: i64::try_from(total).unwrap_or(i64::MAX),
-        expected: digest,
-        ..WriteContentRequest::default()
-    }
-}
-
-/// One that does something.
-fn at(plain: &WriteContentRequest, action: WriteAction, offset: u64) -> WriteContentRequest {
-    let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-    WriteContentRequest { action: action.into(), offset, ..plain.clone() }
-}
-
-fn closed<T>(_piece: T) -> Status {
-    Status::new(Code::Aborted, "containerd listens no more")
-}
-
-fn answer(message: Option<WriteContentResponse>) -> Result<WriteContentResponse, Status> {
-    message.ok_or_else(|| Status::new(Code::Aborted, "the stream ended early"))
 }
 
 fn descriptor(media_type: &str, digest: &str, size: i64) -> Descriptor {
