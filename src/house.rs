@@ -6,7 +6,7 @@ use sandboxd_contract::Runtime;
 
 use crate::{
     config::{Config, RuntimeKind},
-    engine::{Engine, EngineConfig},
+    engine::{CacheConfig, Engine, EngineConfig},
     executors::Catalog,
     runtimes,
     telemetry::Metrics,
@@ -112,6 +112,7 @@ impl House {
 fn engine_config(config: &Config, stay: Stay) -> EngineConfig {
     let kind =
         |runtime: &crate::config::RuntimeConfig| (runtime.name.clone(), runtime.kind.name().to_owned());
+    let origin = |runtime: &crate::config::RuntimeConfig| (runtime.name.clone(), runtime.kind.origin());
     EngineConfig {
         max_concurrent: config.execution.max_concurrent,
         queue_length: config.execution.queue_length,
@@ -122,6 +123,11 @@ fn engine_config(config: &Config, stay: Stay) -> EngineConfig {
         cpu_millis: config.execution.cpu_millis,
         without_prestart: config.without_prestart.clone(),
         keep_ready: stay == Stay::Long,
+        cache: (config.cache.max_bytes > 0).then(|| CacheConfig {
+            folder: config.cache.folder.clone(),
+            max_bytes: config.cache.max_bytes,
+            origins: config.runtimes.iter().map(origin).collect(),
+        }),
         runtime_kinds: config.runtimes.iter().map(kind).collect(),
     }
 }

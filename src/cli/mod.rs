@@ -1,6 +1,7 @@
 //! The command line: one file a command, and here what they share: arguments, exit codes, the one error.
 
 mod bench;
+mod cache;
 mod doctor;
 mod images;
 mod languages;
@@ -41,6 +42,8 @@ enum Command {
     Prepare(prepare::PrepareArgs),
     /// Make, list and check the images that containers are made from
     Images(images::ImagesArgs),
+    /// Show or clear the compiled programs that are kept
+    Cache(cache::CacheArgs),
     /// Compare requests with starting the same program by hand
     Bench(bench::BenchArgs),
 }
@@ -69,6 +72,7 @@ impl Cli {
             Command::Languages(args) => languages::run(&config, args),
             Command::Prepare(args) => prepare::run(&config, args),
             Command::Images(args) => images::run(&config, args),
+            Command::Cache(args) => cache::run(&config, args),
             Command::Bench(_) => Ok(ExitCode::SUCCESS),
         }
     }

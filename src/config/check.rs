@@ -2,7 +2,7 @@
 //! is noted and a harmless value goes on in its place, so that the checks behind it still run.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Table;
@@ -10,26 +10,29 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::layers::Layers;
 use super::shape::{
-    ExecutionShape, ExecutorsShape, FileShape, LimitsShape, LogShape, PolicyShape, ServerShape,
+    CacheShape, ExecutionShape, ExecutorsShape, FileShape, LimitsShape, LogShape, PolicyShape, ServerShape,
 };
 use super::{
-    Config, ConfigError, Execution, ListenAddress, Log, LogFormat, RuntimeConfig, Server, Surroundings,
-    runtimes,
+    Cache, Config, ConfigError, Execution, ListenAddress, Log, LogFormat, RuntimeConfig, Server,
+    Surroundings, runtimes,
 };
 use crate::engine::{LimitName, LimitPolicy, Limits};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_RUNTIME: &str = "native";
 const DAY_MS: u64 = 24 * 3600 * 1000;
+const TIB: u64 = 1 << 40;
 
 pub(super) fn config(layers: Layers, surroundings: &Surroundings) -> Result<Config, ConfigError> {
     let mut check = Check { layers, surroundings };
     let written: FileShape = check.layers.root();
     let max_concurrent = check.max_concurrent(written.execution.max_concurrent);
     let runtimes = check.runtimes(written.runtimes, max_concurrent);
+    let state_dir = check.state_dir(written.state_dir);
     let config = Config {
         file: check.layers.file().map(PathBuf::from),
-        state_dir: check.state_dir(written.state_dir),
+        cache: check.cache(written.cache, &state_dir),
+        state_dir,
         server: check.server(written.server),
         execution: check.execution(written.execution, max_concurrent, &runtimes),
         run_limits: check.policy("limits", &written.limits, LimitPolicy::RUN),
@@ -240,6 +243,17 @@ impl Check<'_> {
         dirs.into_iter().map(|dir| self.absolute("executors.dirs", dir)).collect()
     }
 
+    fn cache(&mut self, written: CacheShape, state_dir: &Path) -> Cache {
+        let bytes = Number { default: 1 << 30, min: 0, max: TIB, unit: "bytes; 0: nothing is kept" };
+        Cache {
+            max_bytes: self.number("cache.max_bytes", written.max_bytes, &bytes),
+            folder: match written.folder {
+                Some(folder) => self.absolute("cache.folder", folder),
+                None => state_dir.join("cache"),
+            },
+        }
+    }
+
     fn log(&mut self, written: LogShape) -> Log {
         let format = match written.format.as_deref() {
             None | Some("auto") => LogFormat::Auto,
@@ -296,7 +310,6 @@ fn log_level(text: &str) -> Option<Targets> {
 
 /// What not even a configured maximum may exceed; far above any use, and below where arithmetic gets dangerous.
 fn ceiling(name: LimitName) -> (u64, &'static str) {
-    const TIB: u64 = 1 << 40;
     match name {
         LimitName::WallTimeMs | LimitName::CpuTimeMs => (DAY_MS, "milliseconds"),
         LimitName::OutputBytes => (1 << 30, "bytes"),

@@ -39,6 +39,7 @@ pub struct Config {
     pub without_prestart: Vec<String>,
     /// Whether the daemon warms toolchains up when it starts.
     pub prepare_toolchains: bool,
+    pub cache: Cache,
     pub log: Log,
     /// At least one, each name once, sorted by name.
     pub runtimes: Vec<RuntimeConfig>,
@@ -95,6 +96,14 @@ pub struct Execution {
     pub cpu_millis: Option<u32>,
 }
 
+/// Where compiled programs are kept.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    pub folder: PathBuf,
+    /// 0 keeps nothing.
+    pub max_bytes: u64,
+}
+
 #[derive(Debug, Clone)]
 pub struct Log {
     pub level: Targets,
@@ -130,6 +139,17 @@ impl RuntimeKind {
             Self::Native(_) => "native",
             Self::Docker(_) => "docker",
             Self::Containerd(_) => "containerd",
+        }
+    }
+
+    /// Where its sandboxes come from, in words that change when that does.
+    pub fn origin(&self) -> String {
+        match self {
+            Self::Native(native) => format!("native {:?}", native.rootfs),
+            Self::Docker(docker) => format!("docker {} {}", docker.host, docker.oci_runtime),
+            Self::Containerd(ContainerdSettings { address, namespace, oci_runtime, .. }) => {
+                format!("containerd {} {namespace} {oci_runtime}", address.display())
+            }
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) struct FileShape {
     #[serde(deserialize_with = "object")]
     pub(super) executors: ExecutorsShape,
     #[serde(deserialize_with = "object")]
+    pub(super) cache: CacheShape,
+    #[serde(deserialize_with = "object")]
     pub(super) log: LogShape,
     /// By name; which keys each may have depends on its kind, so that the tables are read later.
     pub(super) runtimes: Option<BTreeMap<String, Table>>,
@@ -88,6 +90,14 @@ pub(super) struct ExecutorsShape {
     pub(super) prepare: Option<bool>,
     #[serde(deserialize_with = "one_or_many")]
     pub(super) without_prestart: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CacheShape {
+    pub(super) max_bytes: Option<i64>,
+    pub(super) folder: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,7 +12,7 @@ use super::{LimitName, Limits};
 const MAX_COLLECTED_FILES: usize = 256;
 const MAX_COLLECTED_BYTES: u64 = 16 << 20;
 /// What a compiler may hand on; they are in the daemon's memory on their way.
-const MAX_ARTIFACTS: usize = 2048;
+pub(super) const MAX_ARTIFACTS: usize = 2048;
 const MAX_ARTIFACT_BYTES: u64 = 64 << 20;
 /// Directory entries looked at, in either case.
 const MAX_ENTRIES: usize = 10_000;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::LimitPolicy;
+use super::cache::CacheConfig;
 use super::custody::{PROBE_SANDBOXES, SANDBOXES_PER_EXECUTION};
 
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct EngineConfig {
     pub without_prestart: Vec<String>,
     /// Whether what is most often asked for is made ready as soon as it is known to be installed.
     pub keep_ready: bool,
+    /// `None` compiles everything anew.
+    pub cache: Option<CacheConfig>,
     /// The kind (`native`, `docker`, `containerd`) of each runtime by its name, for `GET /api/runtimes`.
     pub runtime_kinds: BTreeMap<String, String>,
 }

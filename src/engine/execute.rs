@@ -1,5 +1,6 @@
 //! One execution: admitted, compiled in one sandbox, run in a fresh one, reported. A straight list of steps; how one
-//! program is watched is in `supervise`, what becomes of sandboxes in `custody`, what is said of it all in `report`.
+//! program is watched is in `supervise`, what becomes of sandboxes in `custody`, what is said of it all in `report`,
+//! and what spares a compile in `compile`.
 //!
 //! ```text
 //!  Engine::execute ── admitted ──> a task of its own ──> Report
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::admission::Permit;
-use super::artifacts::{artifact_request, collect_request, hand_on};
+use super::artifacts::collect_request;
 use super::capture::Captured;
 use super::custody::{Lease, Purpose};
 use super::plan::PhasePlan;
@@ -59,16 +60,16 @@ impl From<RuntimeError> for Failure {
 }
 
 /// What a phase is given.
-struct Job<'a> {
+pub(super) struct Job<'a> {
     /// Who runs, for sentences.
-    subject: &'static str,
-    phase: &'a PhasePlan,
-    files: Vec<File>,
-    stdin: Bytes,
-    consumer: Option<mpsc::Sender<Event>>,
-    request: CollectRequest,
+    pub subject: &'static str,
+    pub phase: &'a PhasePlan,
+    pub files: Vec<File>,
+    pub stdin: Bytes,
+    pub consumer: Option<mpsc::Sender<Event>>,
+    pub request: CollectRequest,
     /// Nothing is read out of the sandbox after any other ending than a good one.
-    only_if_ok: bool,
+    pub only_if_ok: bool,
 }
 
 /// A phase that has ended.
@@ -137,39 +138,6 @@ impl Execution {
         Ok(Finished::Ran { compile, run })
     }
 
-    /// The files for the run phase, if there is to be one.
-    async fn compile(
-        &mut self,
-        phase: &PhasePlan,
-        files: Vec<File>,
-    ) -> Result<(PhaseReport, Option<Vec<File>>), Failure> {
-        let run_limits = self.plan.run.limits;
-        let job = Job {
-            subject: "the compiler",
-            phase,
-            files: files.clone(),
-            stdin: Bytes::new(),
-            consumer: None,
-            request: artifact_request(self.plan.executor.artifacts(), &files, &run_limits),
-            only_if_ok: true,
-        };
-        let ended = self.phase(job).await?;
-        self.timing.compile = ended.took;
-        let mut report = ended.report;
-        if report.verdict != Verdict::Ok {
-            return Ok((report, None));
-        }
-        match hand_on(files, ended.collected, &run_limits) {
-            Ok(files) => Ok((report, Some(files))),
-            Err(error) => {
-                // It ended well, and yet there is no program that could run.
-                report.verdict = Verdict::RuntimeError;
-                report.error = Some(error);
-                Ok((report, None))
-            }
-        }
-    }
-
     async fn run_program(&mut self, files: Vec<File>) -> Result<Ended, Failure> {
         let phase = self.plan.run.clone();
         let job = Job {
@@ -187,7 +155,7 @@ impl Execution {
     }
 
     /// One phase in a sandbox of its own.
-    async fn phase(&mut self, job: Job<'_>) -> Result<Ended, Failure> {
+    pub(super) async fn phase(&mut self, job: Job<'_>) -> Result<Ended, Failure> {
         let Job { subject, phase, files, stdin, consumer, request, only_if_ok } = job;
         let launching = Instant::now();
         let spec = SandboxSpec {
@@ -276,7 +244,7 @@ impl Execution {
         }
     }
 
-    async fn unless_canceled<T>(&self, call: impl Future<Output = T>) -> Result<T, Failure> {
+    pub(super) async fn unless_canceled<T>(&self, call: impl Future<Output = T>) -> Result<T, Failure> {
         self.cancel.run_until_cancelled(call).await.ok_or(Failure::Canceled)
     }
 }

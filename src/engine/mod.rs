@@ -1,7 +1,7 @@
 //! The engine: takes a submission, runs it in sandboxes of a runtime, holds its limits and passes the verdict.
 //!
 //! ```text
-//!  Submission ─plan─> Plan ─execute─> admission ─> [compile] ─> run ─> verdict ─> Report
+//!  Submission ─plan─> Plan ─execute─> admission ─> [compile | cache] ─> run ─> verdict ─> Report
 //!                      ^                             supervise, each in a sandbox of its own
 //!              discovery: what is installed          custody: made, given up, destroyed behind the answer
 //! ```
@@ -12,7 +12,9 @@
 
 mod admission;
 mod artifacts;
+mod cache;
 mod capture;
+mod compile;
 mod config;
 mod custody;
 mod discovery;
@@ -39,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::admission::Admission;
+use self::cache::CompileCache;
 use self::custody::{Custody, Purpose};
 use self::discovery::{Discovery, Finding};
 use self::execute::Execution;
@@ -47,6 +50,7 @@ use self::readiness::Readiness;
 use crate::executors::{Catalog, Executor};
 use crate::telemetry::Metrics;
 
+pub use cache::{CacheConfig, CacheSurvey};
 pub use config::EngineConfig;
 pub(crate) use plan::kernel_limits;
 pub use plan::{
@@ -68,6 +72,7 @@ pub struct Engine {
     admission: Admission,
     custody: Arc<Custody>,
     discovery: Arc<Discovery>,
+    cache: Option<Arc<CompileCache>>,
     readiness: Readiness,
     /// CPUs that one program could keep busy at once.
     cpus: u32,
@@ -99,6 +104,8 @@ impl Engine {
             tasks.clone(),
             stop.clone(),
         );
+        let cache = config.cache.as_ref();
+        let cache = cache.and_then(|cache| CompileCache::open(cache, tasks.clone(), Arc::clone(&metrics)));
         let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
         Arc::new(Self {
             admission: Admission::new(max_concurrent, queue_length, queue_timeout, Arc::clone(&metrics)),
@@ -107,6 +114,7 @@ impl Engine {
             metrics,
             custody,
             discovery,
+            cache,
             readiness: Readiness::default(),
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             draining: AtomicBool::new(false),

@@ -110,6 +110,7 @@ pub(super) fn report_phase(subject: &str, outcome: &Outcome, phase: &PhasePlan) 
         stdout: outcome.stdout.bytes.clone(),
         stderr: outcome.stderr.bytes.clone(),
         output_truncated: outcome.stdout.truncated || outcome.stderr.truncated,
+        cached: false,
         usage: outcome.usage,
     }
 }
@@ -125,6 +126,7 @@ impl Ended {
             stdout: Bytes::new(),
             stderr: Bytes::new(),
             output_truncated: false,
+            cached: false,
             usage: Usage::default(),
         };
         Self { report, collected: Collected::default(), took: Duration::ZERO, streams: Vec::new() }

@@ -254,6 +254,8 @@ pub struct PhaseReport {
     pub stdout: Bytes,
     pub stderr: Bytes,
     pub output_truncated: bool,
+    /// What an earlier compile made was used, and its words; no process ran.
+    pub cached: bool,
     pub usage: Usage,
 }
 

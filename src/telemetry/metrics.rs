@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::engine::Verdict;
@@ -35,6 +36,11 @@ pub struct Metrics {
     queue_length: IntGauge,
     sandboxes: IntGaugeVec,
     leaked: IntCounterVec,
+    compile_hits: IntCounter,
+    compile_misses: IntCounter,
+    compile_cache_bytes: IntGauge,
+    compile_evictions: IntCounter,
+    compile_corrupt: IntCounter,
     http_requests: IntCounterVec,
     http_duration: HistogramVec,
     http_connections: IntGauge,
@@ -73,6 +79,26 @@ impl Metrics {
                 ),
                 &["runtime"],
             )?,
+            compile_hits: IntCounter::new(
+                "sandboxd_compile_cache_hits_total",
+                "Compiles that were spared, because the same was kept or was being made",
+            )?,
+            compile_misses: IntCounter::new(
+                "sandboxd_compile_cache_misses_total",
+                "Compiles for which nothing was found",
+            )?,
+            compile_cache_bytes: IntGauge::new(
+                "sandboxd_compile_cache_bytes",
+                "Size of the kept compiles when one was last added",
+            )?,
+            compile_evictions: IntCounter::new(
+                "sandboxd_compile_cache_evictions_total",
+                "Kept compiles that made room for others",
+            )?,
+            compile_corrupt: IntCounter::new(
+                "sandboxd_compile_cache_corrupt_total",
+                "Kept compiles that were found damaged, and removed",
+            )?,
             http_requests: IntCounterVec::new(
                 Opts::new("sandboxd_http_requests_total", "HTTP requests that were answered"),
                 &["method", "route", "status"],
@@ -95,6 +121,11 @@ impl Metrics {
         metrics.registry.register(Box::new(metrics.queue_length.clone()))?;
         metrics.registry.register(Box::new(metrics.sandboxes.clone()))?;
         metrics.registry.register(Box::new(metrics.leaked.clone()))?;
+        metrics.registry.register(Box::new(metrics.compile_hits.clone()))?;
+        metrics.registry.register(Box::new(metrics.compile_misses.clone()))?;
+        metrics.registry.register(Box::new(metrics.compile_cache_bytes.clone()))?;
+        metrics.registry.register(Box::new(metrics.compile_evictions.clone()))?;
+        metrics.registry.register(Box::new(metrics.compile_corrupt.clone()))?;
         metrics.registry.register(Box::new(metrics.http_requests.clone()))?;
         metrics.registry.register(Box::new(metrics.http_duration.clone()))?;
         metrics.registry.register(Box::new(metrics.http_connections.clone()))?;
@@ -120,6 +151,26 @@ impl Metrics {
 
     pub fn leaked(&self, runtime: &str) {
         self.leaked.with_label_values(&[runtime]).inc();
+    }
+
+    pub fn compile_found(&self) {
+        self.compile_hits.inc();
+    }
+
+    pub fn compile_not_found(&self) {
+        self.compile_misses.inc();
+    }
+
+    pub fn set_compile_cache_bytes(&self, bytes: u64) {
+        self.compile_cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub fn compiles_evicted(&self, count: u64) {
+        self.compile_evictions.inc_by(count);
+    }
+
+    pub fn compile_corrupt(&self) {
+        self.compile_corrupt.inc();
     }
 
     /// `method` and `route` come from a bounded set: never from what a client makes up.

@@ -55,6 +55,24 @@ fn run_compiles() {
 }
 
 #[test]
+fn kept_programs_are_shown_and_cleared() {
+    let (folder, path) = program("p.c", "int main(void) { return 0; }");
+    let state = folder.path().join("state");
+    let sandboxd = |arguments: &[&str]| {
+        let output = Command::new(BINARY).args(arguments).env("SANDBOXD_STATE_DIR", &state).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(sandboxd(&["cache"]).contains("programs  0"));
+    sandboxd(&["run", &path]);
+    let shown = sandboxd(&["cache"]);
+    assert!(shown.contains("programs  1") && shown.contains("of 1024.0 MiB"), "{shown}");
+    assert!(sandboxd(&["cache", "clear"]).contains("removed 1 compiled programs"));
+    let shown: serde_json::Value = serde_json::from_str(&sandboxd(&["cache", "--json"])).unwrap();
+    assert_eq!(shown["entries"], 0);
+}
+
+#[test]
 fn a_command_line_that_makes_no_sense() {
     for arguments in [&["serve", "--bogus"][..], &["dance"], &[], &["run"]] {
         let output = sandboxd(arguments, "");

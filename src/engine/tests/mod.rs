@@ -1,6 +1,7 @@
 //! The engine on the scripted runtime, in virtual time. One file for each side of it; here is the bench they share:
 //! two toy languages, one interpreted and one compiled, whose programs play what a test says.
 
+mod cache;
 mod cancel;
 mod compile;
 mod failures;
@@ -75,6 +76,7 @@ impl Bench {
             cpu_millis: None,
             without_prestart: Vec::new(),
             keep_ready: false,
+            cache: None,
             runtime_kinds: BTreeMap::new(),
         };
         change(&mut config);

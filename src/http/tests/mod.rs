@@ -47,6 +47,7 @@ fn house_with(max_concurrent: usize, queue_length: usize, server: Server) -> Hou
         compile: LimitPolicy::COMPILE,
         cpu_millis: None,
         without_prestart: Vec::new(),
+        cache: None,
         keep_ready: false,
         runtime_kinds: [("fake".to_owned(), "native".to_owned())].into(),
     };

@@ -88,8 +88,10 @@ pub(in crate::http) struct CompileOutput<'a> {
     signal: Option<Cow<'static, str>>,
     #[schema(required)]
     limit: Option<&'static str>,
+    /// Wall time of the compiler; of finding what it made when `cached`.
     time_ms: u64,
-    /// Whether an earlier compile of the same files was used.
+    /// Whether what an earlier compile of the same made was used: the words are those of then, the usage is this
+    /// request's own.
     cached: bool,
     output_truncated: bool,
     usage: UsageOutput,
@@ -195,7 +197,7 @@ impl<'a> CompileOutput<'a> {
             signal: signal(phase.exit),
             limit: phase.limit.map(|limit| limit.as_str()),
             time_ms: millis(phase.usage.wall_time),
-            cached: false,
+            cached: phase.cached,
             output_truncated: phase.output_truncated,
             usage: phase.usage.into(),
         }
@@ -296,6 +298,7 @@ mod tests {
             stdout: Bytes::from_static(stdout),
             stderr: Bytes::from_static(stderr),
             output_truncated: false,
+            cached: false,
             usage: Usage { wall_time: Duration::from_micros(12_900), ..Usage::default() },
         }
     }
