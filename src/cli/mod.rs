@@ -55,7 +55,7 @@ impl Cli {
     /// With the exit code of its kind; see [`Exit`].
     pub fn run(self) -> Result<ExitCode, Failure> {
         if let Command::Bench(args) = &self.command {
-            return bench::run(args)
+            return bench::run(args, self.config.as_deref())
                 .map(|()| ExitCode::SUCCESS)
                 .map_err(|error| Failure::new(Exit::Failed, error));
         }
