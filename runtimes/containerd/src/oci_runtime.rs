@@ -155,7 +155,7 @@ fn runsc_details(runsc: &Path) -> Vec<(&'static str, String)> {
     let version = version_of(runsc).unwrap_or_else(|| runsc.display().to_string());
     let mut details = vec![("oci runtime", version)];
     details.extend(
-        output_of(runsc, "flags", Output::Stderr)
+        output_of(runsc, "flags", Said::Stderr)
             .and_then(|flags| default_platform(&flags))
             .map(|it| ("platform", it)),
     );
@@ -171,13 +171,13 @@ fn default_platform(flags: &str) -> Option<String> {
 
 /// The first line of `--version`.
 fn version_of(program: impl AsRef<OsStr>) -> Option<String> {
-    let output = output_of(program, "--version", Output::Stdout)?;
+    let output = output_of(program, "--version", Said::Stdout)?;
     output.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
 }
 
-/// Where a program's answer comes: runsc tells its flags on stderr.
+/// Where a program says it: runsc explains its flags as if something were wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Output {
+enum Said {
     Stdout,
     Stderr,
 }
@@ -187,26 +187,26 @@ enum Output {
     clippy::disallowed_types,
     reason = "asks the operator's own OCI runtime for its version: at start, for nobody's request"
 )]
-fn output_of(program: impl AsRef<OsStr>, argument: &str, output: Output) -> Option<String> {
+fn output_of(program: impl AsRef<OsStr>, argument: &str, on: Said) -> Option<String> {
     use std::{
         io::Read,
         process::{Command, Stdio},
     };
 
-    let (reader, writer) = io::pipe().ok()?;
-    let (stdout, stderr) = match output {
-        Output::Stdout => (Stdio::from(writer), Stdio::null()),
-        Output::Stderr => (Stdio::null(), Stdio::from(writer)),
-    };
+    let (output, input) = io::pipe().ok()?;
     let mut command = Command::new(program);
-    command.arg(argument).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match on {
+        Said::Stdout => command.stdout(input),
+        Said::Stderr => command.stderr(input),
+    };
     let mut child = command.spawn().ok()?;
-    // Its own writing end goes with it, or the reader would wait for us.
+    // It holds the pipe's other end, which would never end.
     drop(command);
     let (send, receive) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut text = Vec::new();
-        let read = reader.take(MAX_VERSION_BYTES).read_to_end(&mut text);
+        let read = output.take(MAX_VERSION_BYTES).read_to_end(&mut text);
         let _ = send.send(read.ok().and_then(|_| String::from_utf8(text).ok()));
     });
     let text = receive.recv_timeout(VERSION_DEADLINE).ok().flatten();

@@ -86,6 +86,15 @@ fn the_default_platform_of_old_and_new_runsc() {
     let old = "\t-platform string\n\t\tspecifies which platform to use: ptrace (default), kvm. (default \"ptrace\")\n";
     assert_eq!(default_platform(old).as_deref(), Some("ptrace"));
     assert_eq!(default_platform("nothing"), None);
+    // It is asked as runsc answers: on stderr, and with an error.
+    let state = state();
+    let runsc = state.path().join("runsc");
+    let script = "#!/bin/sh\ncase $1 in\n--version) echo runsc version x ;;\n*) cat >&2 <<'END'\n";
+    std::fs::write(&runsc, format!("{script}{old}END\nexit 1 ;;\nesac\n")).unwrap();
+    std::fs::set_permissions(&runsc, PermissionsExt::from_mode(0o755)).unwrap();
+    let details = runsc_details(&runsc);
+    assert!(details.contains(&("platform", "ptrace".to_owned())), "{details:?}");
+    assert!(details.contains(&("oci runtime", "runsc version x".to_owned())), "{details:?}");
 }
 
 #[test]
