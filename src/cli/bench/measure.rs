@@ -136,7 +136,7 @@ pub(super) fn all(
     let mut rows = Vec::new();
     for &concurrency in &pace.concurrency {
         let mut compared = vec![Who::Floor, Who::Ready];
-        if work.compile.is_some() {
+        if work.is_compiled() {
             compared.insert(0, Who::FloorFirst);
         }
         if work.cold(runtime).is_some() {
@@ -205,11 +205,11 @@ impl Subject<'_> {
         for who in [Who::Floor, Who::Ready, Who::Cold] {
             let mut client = None;
             for _ in 0..WARM_UP {
-                self.once(who, &mut client)?;
+                self.once(who, 0, &mut client)?;
             }
         }
         match self.peer {
-            Some(_) => self.once(Who::Peer, &mut None).map(drop),
+            Some(_) => self.once(Who::Peer, 0, &mut None).map(drop),
             None => Ok(()),
         }
     }
@@ -217,10 +217,10 @@ impl Subject<'_> {
     /// A closed loop: so many callers, each starting its next run when the last has ended, at least one.
     fn turn(&self, who: Who, concurrency: usize, limit: Duration, samples: &mut Samples) -> Result<()> {
         let began = Instant::now();
-        let caller = || {
+        let caller = |place| {
             let (mut own, mut client) = (Samples::default(), None);
             loop {
-                let ran = self.once(who, &mut client);
+                let ran = self.once(who, place, &mut client);
                 if ran.is_err() {
                     // After an answer that was cut, a connection is out of step.
                     client = None;
@@ -232,7 +232,7 @@ impl Subject<'_> {
             }
         };
         let all: Vec<_> = thread::scope(|scope| {
-            let callers: Vec<_> = (0..concurrency).map(|_| scope.spawn(caller)).collect();
+            let callers: Vec<_> = (0..concurrency).map(|place| scope.spawn(move || caller(place))).collect();
             callers.into_iter().map(|caller| caller.join().map_err(|_| failed("a caller panicked"))).collect()
         });
         for own in all {
@@ -242,7 +242,7 @@ impl Subject<'_> {
         Ok(())
     }
 
-    fn once(&self, who: Who, client: &mut Option<Client>) -> Result<(Duration, Option<Value>)> {
+    fn once(&self, who: Who, place: usize, client: &mut Option<Client>) -> Result<(Duration, Option<Value>)> {
         let body = match who {
             Who::Ready => self.work.ready(self.runtime),
             Who::Cold => match self.work.cold(self.runtime) {
@@ -250,15 +250,15 @@ impl Subject<'_> {
                 None => return Ok((Duration::ZERO, None)),
             },
             Who::FloorFirst | Who::Floor | Who::Peer => {
+                let first = who == Who::FloorFirst;
+                let compile = if first { Some(self.work.compile_by_hand(place)?) } else { None };
+                let run = match (who, self.peer) {
+                    (Who::Peer, Some(peer)) => peer.to_vec(),
+                    _ => self.work.run_by_hand(if first { place } else { 0 }),
+                };
                 let began = Instant::now();
-                match (who, &self.work.compile, self.peer) {
-                    (Who::Peer, _, Some(peer)) => floor::spawn(peer)?,
-                    (Who::FloorFirst, Some(compile), _) => {
-                        floor::spawn(compile)?;
-                        floor::spawn(&self.work.run)?;
-                    }
-                    _ => floor::spawn(&self.work.run)?,
-                }
+                compile.as_deref().map_or(Ok(()), floor::spawn)?;
+                floor::spawn(&run)?;
                 return Ok((began.elapsed(), None));
             }
         };

@@ -35,13 +35,17 @@ pub(super) enum WorkName {
 pub(super) struct Work {
     pub name: &'static str,
     pub language: &'static str,
-    /// By hand: what comes before the program, each time or once.
-    pub compile: Option<Vec<String>>,
-    pub run: Vec<String>,
+    /// By hand: what comes before the program the first time, and the program. Words may hold [`OUT`].
+    compile: Option<Vec<String>>,
+    run: Vec<String>,
     /// The program in one argument, for whoever starts containers by hand.
     pub one_liner: Option<Vec<String>>,
     source: Source,
+    folder: PathBuf,
 }
+
+/// Stands in commands for the folder that is compiled to. Those who compile at once have one each.
+const OUT: &str = "{out}";
 
 enum Source {
     Script(&'static str),
@@ -85,11 +89,15 @@ impl WorkName {
             Self::CppBits => cpp(scratch, "cpp-bits", HELLO_BITS)?,
             Self::Java => java(scratch)?,
         };
-        if let Some(compile) = &work.compile {
-            floor::spawn(compile)?;
+        if work.is_compiled() {
+            floor::spawn(&work.compile_by_hand(0)?)?;
         }
         Ok(work)
     }
+}
+
+fn fill(words: &[String], out: &Path) -> Vec<String> {
+    words.iter().map(|word| word.replace(OUT, &out.display().to_string())).collect()
 }
 
 fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
@@ -120,6 +128,7 @@ fn script(
         run: vec![program.to_owned(), path.display().to_string()],
         one_liner: Some(words([program, option, code])),
         source: Source::Script(code),
+        folder: scratch.join(language),
     })
 }
 
@@ -137,38 +146,58 @@ fn binary(scratch: &Path) -> Result<Work> {
         run: vec![program.display().to_string()],
         one_liner: None,
         source: Source::Binary(base64::engine::general_purpose::STANDARD.encode(content)),
+        folder: scratch.join("c"),
     })
 }
 
 fn cpp(scratch: &Path, name: &'static str, code: &'static str) -> Result<Work> {
     let source = write(scratch, name, "main.cpp", code)?;
-    let program = source.with_file_name("a.out");
-    let mut compile = words(["g++", "-O2", "-std=gnu++20", "-Wall", "-pthread", "-o"]);
-    compile.extend([&program, &source].map(|path| path.display().to_string()));
+    let mut compile = words(["g++", "-O2", "-std=gnu++20", "-Wall", "-pthread", "-o", "{out}/a.out"]);
+    compile.push(source.display().to_string());
     Ok(Work {
         name,
         language: "cpp",
         compile: Some(compile),
-        run: vec![program.display().to_string()],
+        run: words(["{out}/a.out"]),
         one_liner: None,
         source: Source::Compiled { code, comment: "//" },
+        folder: scratch.join(name),
     })
 }
 
 fn java(scratch: &Path) -> Result<Work> {
     let source = write(scratch, "java", "Main.java", HELLO_JAVA)?;
-    let folder = scratch.join("java").display().to_string();
     Ok(Work {
         name: "java",
         language: "java",
-        compile: Some(words(["javac", "-proc:none", "-d", &folder, &source.display().to_string()])),
-        run: words(["java", "-cp", &folder, "Main"]),
+        compile: Some(words(["javac", "-proc:none", "-d", OUT, &source.display().to_string()])),
+        run: words(["java", "-cp", OUT, "Main"]),
         one_liner: None,
         source: Source::Compiled { code: HELLO_JAVA, comment: "//" },
+        folder: scratch.join("java"),
     })
 }
 
 impl Work {
+    pub(super) fn is_compiled(&self) -> bool {
+        self.compile.is_some()
+    }
+
+    /// Into a folder of the place's own; nothing for a program that is not compiled.
+    pub(super) fn compile_by_hand(&self, place: usize) -> Result<Vec<String>> {
+        let out = self.out(place);
+        fs::create_dir_all(&out).map_err(step("make a folder"))?;
+        Ok(fill(self.compile.as_deref().unwrap_or_default(), &out))
+    }
+
+    pub(super) fn run_by_hand(&self, place: usize) -> Vec<String> {
+        fill(&self.run, &self.out(place))
+    }
+
+    fn out(&self, place: usize) -> PathBuf {
+        self.folder.join(place.to_string())
+    }
+
     /// As most ask.
     pub(super) fn ready(&self, runtime: &str) -> String {
         let mut body = match &self.source {
