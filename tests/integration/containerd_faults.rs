@@ -120,12 +120,10 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 fn is_not_there_at_the_start(engine: &Engine) {
-    let folder = tempfile::tempdir().unwrap();
-    let config = write_configuration(engine, &folder, free_port(), "");
-    let output = Command::new(BINARY).args(["serve", "--config"]).arg(config).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(69), "{error}");
-    assert!(error.contains(&engine.address()) && error.contains("systemctl start containerd"), "{error}");
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = write_configuration(engine, &folder, port, "");
+    let daemon = Daemon::start_with(folder, &config, port);
+    daemon.assert_waits_for_its_engine(&[&engine.address(), "systemctl start containerd"]);
 }
 
 fn lacks_an_image(daemon: &Daemon) {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     docker::{self, Engine},
-    support::{Answer, Daemon, assert_status, configuration, free_port, try_serve},
+    support::{Answer, Daemon, assert_status, configuration, free_port},
 };
 
 /// An answer's time: what its limit is, and a second.
@@ -91,12 +91,11 @@ fn is_not_there_at_the_start(beside: &Daemon, host: &str) {
     assert_unavailable(&answer, &[host, "start it with `systemctl start docker`"]);
     assert!(took < GRACE, "{took:?}");
     assert_status(&beside.run("bash", "true"), "ok");
-    // Where it is the default there is nothing to serve with.
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
     let docker = docker::configuration(&format!("host = \"{host}\""), "");
-    let (code, error) = try_serve(&configuration(folder.path(), "\"127.0.0.1:0\"", &docker));
-    assert_eq!(code, Some(69), "{error}");
-    assert!(error.contains(host) && error.contains("systemctl start docker"), "{error}");
+    let config = configuration(folder.path(), &format!("\"127.0.0.1:{port}\""), &docker);
+    let default = Daemon::start_with(folder, &config, port);
+    default.assert_waits_for_its_engine(&[host, "systemctl start docker"]);
 }
 
 fn is_there_after_all(beside: &Daemon) {

@@ -91,16 +91,29 @@ impl Daemon {
     }
 
     pub(crate) fn await_ready(&self) {
+        self.await_answer("/readyz");
+    }
+
+    /// A daemon whose default runtime is an engine that is not there: it serves all the same, says so, and ends well.
+    #[track_caller]
+    pub(crate) fn assert_waits_for_its_engine(self, words: &[&str]) {
+        self.await_answer("/healthz");
+        let ready = self.get("/readyz");
+        assert_eq!(ready.status, 503, "{}", ready.body);
+        for word in words {
+            assert!(ready.body.contains(word), "{word}: {}", ready.body);
+        }
+        self.signal("-TERM");
+        assert_eq!(self.wait(Duration::from_secs(40)).code(), Some(0), "{}", self.log());
+    }
+
+    fn await_answer(&self, path: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
             if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
                 panic!("the daemon ended with {status}:\n{}", self.log());
             }
-            if self
-                .agent
-                .get(format!("{}/readyz", self.url))
-                .call()
-                .is_ok_and(|answer| answer.status() == 200)
+            if self.agent.get(format!("{}{path}", self.url)).call().is_ok_and(|answer| answer.status() == 200)
             {
                 return;
             }
