@@ -341,9 +341,13 @@ impl Yard {
         }
         self.tasks.close();
         // What is late is found by name below.
-        let _late = timeout(SHUTDOWN_TIMEOUT, self.tasks.wait()).await;
+        let late = timeout(SHUTDOWN_TIMEOUT, self.tasks.wait()).await.is_err();
         if self.swept.initialized() {
             self.remove_leftovers(|owner, _| owner == self.owner.name).await?;
+        }
+        if late {
+            // What is still being made comes after the look above: by our name, which stays, the next daemon finds it.
+            return Err(RuntimeError::sandbox("close", "an engine was still making or removing a container"));
         }
         self.owner.resign().map_err(|error| RuntimeError::sandbox("remove the owner's file", error))
     }
