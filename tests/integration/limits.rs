@@ -80,7 +80,9 @@ fn cpu_time_of_all_processes_together() {
     assert_status(&answer, "time_limit_exceeded");
     assert_eq!(answer["limit"], "cpu_time_ms");
     let used = answer["usage"]["cpu_time_us"].as_u64().unwrap();
-    assert!((500_000..750_000).contains(&used), "{used} us");
+    // A kernel of its own that is kept busy takes a moment longer to hear of its end.
+    let most = if shared().is_gvisor() { 1_000_000 } else { 750_000 };
+    assert!((500_000..most).contains(&used), "{used} us");
 }
 
 #[test]
