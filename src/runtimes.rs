@@ -42,6 +42,7 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Res
                     &config.run_limits.default,
                     config.execution.cpu_millis,
                 ),
+                prestart: stay == Stay::Long,
             };
             Ok(NativeRuntime::start(&runtime.name, native)?)
         }

@@ -127,7 +127,7 @@ fn native(
         default: 0,
         min: 0,
         max: max_lanes.into(),
-        unit: "sandboxes; 0: twice execution.max_concurrent",
+        unit: "sandboxes; 0: three times execution.max_concurrent",
     };
     let uids = Number {
         default: sandboxd_native::DEFAULT_UID_BASE.into(),
@@ -227,9 +227,9 @@ fn word(check: &mut Check<'_>, path: &str, written: Option<String>, default: &st
     word
 }
 
-/// One for each execution and one that is being destroyed behind its answer.
+/// One for each execution, one that is being destroyed behind its answer, and one where an interpreter waits.
 fn default_lanes(max_concurrent: usize) -> u32 {
-    u32::try_from(max_concurrent).unwrap_or(u32::MAX).saturating_mul(2).min(NativeConfig::MAX_LANES)
+    u32::try_from(max_concurrent).unwrap_or(u32::MAX).saturating_mul(3).min(NativeConfig::MAX_LANES)
 }
 
 fn allow_missing(check: &mut Check<'_>, path: &str, written: Option<Vec<String>>) -> Vec<KernelLimit> {

@@ -132,7 +132,7 @@ fn built_in_defaults() {
     let [RuntimeConfig { name, kind: RuntimeKind::Native(native) }] = config.runtimes.as_slice() else {
         panic!("{:?}", config.runtimes);
     };
-    assert_eq!((name.as_str(), native.lanes), ("native", 8));
+    assert_eq!((name.as_str(), native.lanes), ("native", 12));
 }
 
 #[test]

@@ -83,6 +83,43 @@ fn spawner(daemon: &Daemon) -> i32 {
     children(daemon.pid()).into_iter().find(named).expect("a spawner")
 }
 
+/// Everything below the daemon, by name.
+fn descendants(daemon: &Daemon) -> Vec<(i32, String)> {
+    let mut found = Vec::new();
+    let mut above = vec![daemon.pid()];
+    while let Some(pid) = above.pop() {
+        for child in children(pid) {
+            let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+            found.push((child, name.trim().to_owned()));
+            above.push(child);
+        }
+    }
+    found
+}
+
+#[test]
+fn kill_9_leaves_no_interpreter_that_waits() {
+    let daemon = Daemon::start("");
+    let waiting = || descendants(&daemon).into_iter().any(|(_, name)| name.starts_with("python3"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !waiting() {
+        assert!(Instant::now() < deadline, "{:?}\n{}", descendants(&daemon), daemon.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    let all = descendants(&daemon);
+    let instance = format!("{}-", daemon.pid());
+    daemon.signal("-KILL");
+    thread::sleep(Duration::from_secs(1));
+    // What is dead and not reaped has no command line.
+    let lives = |(pid, name): &&(i32, String)| {
+        let of = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        of("comm").trim() == name && !of("cmdline").is_empty()
+    };
+    assert_eq!(all.iter().filter(lives).collect::<Vec<_>>(), Vec::<&(i32, String)>::new());
+    let _again = Daemon::start("");
+    assert_eq!(cgroups(&instance), Vec::<String>::new());
+}
+
 /// A request that meets the death itself may fail; one soon after must not.
 fn soon_runs_again(daemon: &Daemon) {
     let deadline = Instant::now() + Duration::from_secs(5);

@@ -50,6 +50,9 @@ const CPU_PERIOD_US: u64 = 100_000;
 const LONG_CPU_PERIOD_US: u64 = 1_000_000;
 const SMALL_CPU_MILLIS: u32 = 10;
 
+/// The share of a group that yields, as a part of the usual one: small, and enough not to keep what others wait for.
+const YIELDING: u32 = 16;
+
 /// How often a memory limit below what is in use is tried again at what is in use.
 const SQUEEZES: u32 = 10;
 
@@ -58,6 +61,7 @@ pub struct Group {
     branches: Arc<Vec<Branch>>,
     directories: Vec<OwnedFd>,
     limits: Limits,
+    yields_cpu: bool,
     /// v2: whether a kill for memory takes the whole group. Not where a process of ours in it has to live on and tell.
     dies_whole: bool,
     counters: Counters,
@@ -82,6 +86,7 @@ impl Group {
             branches: Arc::clone(&subtree.branches),
             directories: Vec::new(),
             limits: Limits::default(),
+            yields_cpu: false,
             dies_whole: true,
             counters: Counters::default(),
         };
@@ -141,6 +146,7 @@ impl Group {
             branches: Arc::new(branches),
             directories,
             limits: installed,
+            yields_cpu: false,
             dies_whole: false,
             counters: Counters::default(),
         };
@@ -263,6 +269,23 @@ impl Group {
             }
             Version::V2 => write_file(directory, "cpu.max", &format!("{} {period}", number_or(quota, "max"))),
         }
+    }
+
+    /// Lets other groups go before this one where CPUs are short, or no longer; without such a controller nothing happens.
+    ///
+    /// # Errors
+    /// The file that would not take its value.
+    pub fn yield_cpu(&mut self, yields: bool) -> Result<()> {
+        if let Some((branch, directory)) = self.of(Controller::Cpu).filter(|_| yields != self.yields_cpu) {
+            let (name, usual) = match branch.version {
+                Version::V1 => ("cpu.shares", 1024),
+                Version::V2 => ("cpu.weight", 100),
+            };
+            let weight = if yields { usual / YIELDING } else { usual };
+            write_file(directory, name, &weight.to_string())?;
+            self.yields_cpu = yields;
+        }
+        Ok(())
     }
 
     /// Moves the calling process in, where it was not cloned in: v1 knows no other way. Writing to `tasks` is the

@@ -1,7 +1,7 @@
 //! The parked program: a process inside its sandbox, under all of its confinement, waiting to be told what to become.
 //!
 //! ```text
-//! confine ──> parked ──Launch + stdin, stdout, stderr──> write files ──> streams ──> rlimits ──> exec
+//! confine ──> parked ──Launch + stdin, stdout, stderr──> files, FIFO ──> streams ──> rlimits ──> exec
 //!                │                                            └── on failure: one sentence back, exit 127
 //!                └── socket closed: exit
 //! ```
@@ -25,7 +25,7 @@ use nix::{
         resource::{Resource, setrlimit},
         stat::{Mode, umask},
     },
-    unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid},
+    unistd::{Gid, Uid, chdir, mkfifo, setgroups, setresgid, setresuid, setsid},
 };
 use sandboxd_contract::{FilePath, WORK_DIR};
 use sandboxd_inside::{
@@ -93,6 +93,9 @@ fn become_program(socket: &mut UnixStream) -> Result<Option<String>, String> {
     for _ in 0..launch.files {
         receive_file(socket)?;
     }
+    if let Some(fifo) = &launch.fifo {
+        make_fifo(fifo)?;
+    }
     // Before the limit on descriptors, which may be below three: what a program has already, it keeps.
     let [stdin, stdout, stderr] = streams;
     move_streams(&stdin, &stdout, &stderr)?;
@@ -130,6 +133,13 @@ fn read_frame(socket: &mut UnixStream, length: u64) -> Result<Vec<u8>, String> {
     let mut frame = vec![0; length as usize];
     socket.read_exact(&mut frame).map_err(|error| error.to_string())?;
     Ok(frame)
+}
+
+/// Where the program shall wait for its own text.
+fn make_fifo(name: &str) -> Result<(), String> {
+    let name = FilePath::parse(name).map_err(|error| format!("{name}: {error}"))?;
+    mkfifo(&Path::new(WORK_DIR).join(name.as_str()), Mode::S_IRUSR | Mode::S_IWUSR)
+        .map_err(|errno| format!("make the FIFO {name}: {errno}"))
 }
 
 /// Writes one file as it comes, so that a large one is never in memory twice.

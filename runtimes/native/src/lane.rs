@@ -4,7 +4,7 @@
 //!            ┌────────────────────────────── Renew ───────────────────────────────┐
 //!            v                                                                    │
 //! make ──> ready ──(the daemon launches the program itself)──> ended ──Exited──> kept until renewed
-//!   └─ Failed, exit   any time: Limits, Facts, Signal; daemon gone: destroy, exit
+//!   └─ Failed, exit   any time: Ahead, Begin, Facts, Signal; daemon gone: destroy, exit
 //! ```
 //! It holds what is dear to make and safe to keep: a network namespace with everything down. Deliberately absent:
 //! decisions; a lane kills by itself only when the kernel says that memory ran out, so that v1 does what
@@ -188,12 +188,13 @@ impl Serving<'_, '_> {
             return Ok(Heard::Nobody);
         };
         match ToLane::decode(message).map_err(|error| error.to_string())? {
-            ToLane::Limits(limits) => {
-                let answer = match self.slot.set_limits(limits) {
-                    Ok(()) => FromLane::LimitsSet,
-                    Err((limit, reason)) => FromLane::LimitRefused { limit: limit_number(limit), reason },
-                };
-                self.lane.tell(&answer, &[]);
+            ToLane::Ahead(limits) => {
+                let installed = self.slot.prepare(limits);
+                self.answer(installed);
+            }
+            ToLane::Begin(limits) => {
+                let installed = self.slot.begin(limits);
+                self.answer(installed);
             }
             ToLane::Facts => self.lane.tell(&FromLane::Facts(self.slot.facts()), &[]),
             ToLane::Signal(nix::libc::SIGKILL) => self.slot.kill(),
@@ -202,6 +203,14 @@ impl Serving<'_, '_> {
             ToLane::Renew(limits) => return Ok(Heard::Renew(limits)),
         }
         Ok(Heard::Done)
+    }
+
+    fn answer(&self, installed: Result<(), (KernelLimit, String)>) {
+        let answer = match installed {
+            Ok(()) => FromLane::LimitsSet,
+            Err((limit, reason)) => FromLane::LimitRefused { limit: limit_number(limit), reason },
+        };
+        self.lane.tell(&answer, &[]);
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     collections::VecDeque,
     io,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
 };
 
 use sandboxd_contract::{Exit, Facts, KernelLimit, RuntimeError};
@@ -21,6 +22,8 @@ use tokio::{
 };
 
 use crate::{
+    ahead::Waiting,
+    demand::Kind,
     packet,
     protocol::{FromLane, MAX_ANSWER_BYTES, SlotLimits, ToLane},
 };
@@ -34,19 +37,87 @@ const ROOM_FOR_A_SLOT: u64 = 16 << 20;
 
 /// A slot that waits for a program, and the lines to it.
 pub(crate) struct ReadySlot {
-    pub launch: OwnedFd,
-    pub work: OwnedFd,
+    /// Until the program is started.
+    pub program: Option<Program>,
+    pub work: Arc<OwnedFd>,
     pub limits: SlotLimits,
     /// The program's user on the host, where lanes have users of their own.
     pub user: Option<u32>,
     pub commands: mpsc::Sender<SlotCommand>,
-    /// Sending gives the slot back with a word when that is done; so does dropping, without one.
-    pub give_back: oneshot::Sender<GiveBack>,
+    /// Until it is given back. Sending does so with a word when that is done; so does dropping, without one.
+    pub give_back: Option<oneshot::Sender<GiveBack>>,
     pub ended: watch::Receiver<Option<(Exit, Facts)>>,
 }
 
+/// The process that becomes the program.
+pub(crate) enum Program {
+    /// It can become any; the socket to it.
+    Parked(OwnedFd),
+    /// It is an interpreter that waits for its program.
+    Waiting(Box<Waiting>),
+}
+
+impl Program {
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self, Self::Waiting(_))
+    }
+}
+
+impl ReadySlot {
+    /// The interpreter that waits in it.
+    pub(crate) fn kind(&self) -> Option<&Kind> {
+        match &self.program {
+            Some(Program::Waiting(waiting)) => Some(&waiting.kind),
+            _ => None,
+        }
+    }
+
+    /// Whether its process or its lane has died.
+    pub(crate) fn is_over(&self) -> bool {
+        self.commands.is_closed() || self.ended.borrow().is_some()
+    }
+
+    pub(crate) fn take_parked(&mut self) -> Result<OwnedFd, RuntimeError> {
+        match self.program.take() {
+            Some(Program::Parked(launch)) => Ok(launch),
+            _ => Err(RuntimeError::sandbox("start", "it was started before")),
+        }
+    }
+
+    /// Gets ready for an interpreter that waits.
+    pub(crate) async fn prepare(&mut self, limits: SlotLimits) -> Result<(), RuntimeError> {
+        self.install(limits, SlotCommand::Ahead).await
+    }
+
+    /// Gets ready for a program.
+    pub(crate) async fn begin(&mut self, limits: SlotLimits) -> Result<(), RuntimeError> {
+        // A parked process is what the slot was made for, and has used next to nothing.
+        if limits == self.limits && self.kind().is_none() {
+            return Ok(());
+        }
+        self.install(limits, SlotCommand::Begin).await
+    }
+
+    async fn install(
+        &mut self,
+        limits: SlotLimits,
+        command: impl FnOnce(SlotLimits, oneshot::Sender<Result<(), RuntimeError>>) -> SlotCommand,
+    ) -> Result<(), RuntimeError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(limits, answer)).await.map_err(|_| lane_gone("set limits"))?;
+        answered.await.map_err(|_| lane_gone("set limits"))??;
+        self.limits = limits;
+        Ok(())
+    }
+}
+
+pub(crate) fn lane_gone(operation: &'static str) -> RuntimeError {
+    RuntimeError::sandbox(operation, "the process that kept the sandbox died")
+}
+
 pub(crate) enum SlotCommand {
-    Limits(SlotLimits, oneshot::Sender<Result<(), RuntimeError>>),
+    Ahead(SlotLimits, oneshot::Sender<Result<(), RuntimeError>>),
+    Begin(SlotLimits, oneshot::Sender<Result<(), RuntimeError>>),
     Facts(oneshot::Sender<Facts>),
     Signal(i32),
 }
@@ -144,7 +215,8 @@ impl LaneClient {
         let (give_back, mut given_back) = oneshot::channel::<GiveBack>();
         let (end, ended) = watch::channel(None);
         let (limits, user) = (self.limits, self.user);
-        offer(ReadySlot { launch, work, limits, user, commands, give_back, ended });
+        let (program, work, give_back) = (Some(Program::Parked(launch)), Arc::new(work), Some(give_back));
+        offer(ReadySlot { program, work, limits, user, commands, give_back, ended });
         let mut answers = Answers::default();
         loop {
             tokio::select! {
@@ -204,9 +276,13 @@ struct Answers {
 impl Answers {
     fn expect(&mut self, command: SlotCommand) -> ToLane {
         match command {
-            SlotCommand::Limits(limits, answer) => {
+            SlotCommand::Ahead(limits, answer) => {
                 self.limits.push_back(answer);
-                ToLane::Limits(limits)
+                ToLane::Ahead(limits)
+            }
+            SlotCommand::Begin(limits, answer) => {
+                self.limits.push_back(answer);
+                ToLane::Begin(limits)
             }
             SlotCommand::Facts(answer) => {
                 self.facts.push_back(answer);

@@ -6,15 +6,19 @@
 //!
 //! A program that embeds this crate calls [`become_spawner_if_asked`] first thing in `main`.
 
+mod ahead;
 mod cpu_clock;
+mod demand;
 mod guest;
 mod init;
 mod landlock;
 mod lane;
 mod lane_client;
+mod launching;
 mod packet;
 mod pool;
 mod protocol;
+mod put;
 mod rootfs;
 mod sandbox;
 mod seccomp;
@@ -61,6 +65,8 @@ pub struct NativeConfig {
     pub allow_missing: Vec<KernelLimit>,
     /// What the first slots are made for; later ones follow demand.
     pub expected: KernelLimits,
+    /// Whether interpreters may wait for programs: what is not asked for again is not worth it.
+    pub prestart: bool,
 }
 
 impl NativeConfig {
@@ -110,13 +116,14 @@ impl NativeRuntime {
         };
         let keeper =
             Keeper::start(setup, subtree.as_ref().ok().map(Arc::clone)).map_err(RuntimeError::unavailable)?;
+        let pool = Pool::new(keeper, uid_base, config.lanes, config.prestart);
         Ok(Arc::new(Self {
             name: name.to_owned(),
             config,
             layout: layout.ok(),
             subtree: subtree.map_err(|error| error.to_string()),
             uid_base,
-            pool: Pool::new(keeper, uid_base),
+            pool,
             opened: OnceCell::new(),
         }))
     }
@@ -125,7 +132,7 @@ impl NativeRuntime {
     async fn open(&self) -> Result<()> {
         let open = || async {
             self.pool.link().await.map_err(RuntimeError::unavailable)?;
-            self.pool.open(self.config.lanes, SlotLimits::of(&self.config.expected));
+            self.pool.open(SlotLimits::of(&self.config.expected));
             Ok(())
         };
         self.opened.get_or_try_init(open).await.map(drop)
@@ -157,9 +164,9 @@ impl NativeRuntime {
     /// Makes a sandbox and destroys it: the only proof that it can be done.
     async fn prove(&self) -> std::result::Result<(), String> {
         self.open().await.map_err(|error| error.to_string())?;
-        let slot =
-            self.pool.take(SlotLimits::of(&self.config.expected)).await.map_err(|error| error.to_string())?;
-        NativeSandbox::new(slot).destroy().await.map_err(|error| error.to_string())
+        let spec = SandboxSpec::once("", self.config.expected);
+        let slot = self.pool.take(&spec).await.map_err(|error| error.to_string())?;
+        NativeSandbox::new(Arc::clone(&self.pool), slot).destroy().await.map_err(|error| error.to_string())
     }
 }
 
@@ -207,8 +214,8 @@ impl Runtime for NativeRuntime {
             }
         }
         self.open().await?;
-        let slot = self.pool.take(SlotLimits::of(&spec.limits)).await?;
-        Ok(Box::new(NativeSandbox::new(slot)))
+        let slot = self.pool.take(spec).await?;
+        Ok(Box::new(NativeSandbox::new(Arc::clone(&self.pool), slot)))
     }
 
     async fn sweep(&self) -> Result<Swept> {

@@ -1,7 +1,9 @@
 //! The lanes of one runtime and the slots that are ready in them.
 //!
-//! A request takes a ready slot, the one made for limits nearest to its own; an empty pool makes it wait for the next
-//! one to stand. A lane that dies is replaced, the spawner too. Deliberately absent: what happens inside a slot.
+//! A request takes a ready slot: one in which its interpreter waits, or else the one made for limits nearest to its own;
+//! an empty pool makes it wait for the next one to stand. In some slots interpreters are started ahead, when others stay
+//! ready beside them. A lane that dies is replaced, the spawner too. Deliberately absent: what happens inside a slot, and
+//! which interpreters are wanted (`demand`).
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,10 +11,12 @@ use std::{
 };
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use sandboxd_contract::RuntimeError;
-use tokio::{sync::Semaphore, time};
+use sandboxd_contract::{RuntimeError, SandboxSpec};
+use tokio::{sync::Semaphore, task::JoinSet, time};
 
 use crate::{
+    ahead,
+    demand::{Asked, Kind, Step},
     lane_client::{LaneClient, ReadySlot},
     protocol::{NewLane, SlotLimits},
     spawner_link::{Keeper, SpawnerLink},
@@ -25,11 +29,22 @@ const LAUNCH_PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
+/// Of so many lanes one may have a waiting interpreter in it while nothing runs there; the others are for whatever comes.
+const LANES_FOR_ONE_WAITING: u32 = 3;
+/// Of so many lanes one may be starting an interpreter.
+const LANES_FOR_ONE_STARTING: u32 = 4;
+/// Ready slots that stay as they are.
+const PARKED_RESERVE: usize = 1;
+/// No interpreter is started for so long when a request could not do without a slot where one waited.
+const HOLD_OFF: Duration = Duration::from_secs(1);
+
 pub(crate) struct Pool {
     keeper: Keeper,
     /// `None` until the first lane is made, after the spawner's death, and for good once closed.
     link: tokio::sync::Mutex<Option<Arc<SpawnerLink>>>,
     uid_base: Option<u32>,
+    lanes: u32,
+    prestart: bool,
     state: Mutex<State>,
     /// One permit for each ready slot.
     ready: Semaphore,
@@ -44,22 +59,65 @@ struct State {
     trouble: Option<String>,
     closed: bool,
     tasks: Vec<tokio::task::AbortHandle>,
+    asked: Asked,
+    /// Interpreters that are being started.
+    starting: Vec<Kind>,
+    starters: JoinSet<()>,
+    /// No interpreter is started before.
+    hold_off: Option<time::Instant>,
 }
 
 impl State {
-    fn take_likest(&mut self, limits: SlotLimits) -> Option<ReadySlot> {
-        let slots = self.slots.iter().enumerate();
-        let (best, _) = slots.max_by_key(|(_, slot)| likeness(slot.limits, limits))?;
+    /// The best there is for it.
+    fn take_for(&mut self, spec: &SandboxSpec, wanted: Option<&Kind>) -> Option<ReadySlot> {
+        let limits = SlotLimits::of(&spec.limits);
+        let fitness = |slot: &ReadySlot| {
+            let use_of = match (slot.kind(), wanted) {
+                (Some(kind), Some(wanted)) if kind.serves(wanted) => 2,
+                (None, _) => 1,
+                (Some(_), _) => 0,
+            };
+            (use_of, likeness(slot.limits, limits))
+        };
+        let (best, _) = self.slots.iter().enumerate().max_by_key(|(_, slot)| fitness(slot))?;
         Some(self.slots.swap_remove(best))
+    }
+
+    fn step(&self, lanes: u32) -> Option<Step> {
+        let held = self.hold_off.is_some_and(|until| time::Instant::now() < until);
+        let starting_most = (lanes / LANES_FOR_ONE_STARTING).max(1) as usize;
+        if self.closed || held || self.starting.len() >= starting_most {
+            return None;
+        }
+        let waiting: Vec<&Kind> = self.slots.iter().filter_map(ReadySlot::kind).collect();
+        let step =
+            self.asked.next_step((lanes / LANES_FOR_ONE_WAITING) as usize, &waiting, &self.starting)?;
+        let parked = self.slots.len() - waiting.len();
+        Some(step).filter(|step| matches!(step, Step::GiveUp(_)) || parked > PARKED_RESERVE)
+    }
+
+    /// The parked slot that needs the fewest changes.
+    fn take_parked(&mut self, limits: SlotLimits) -> Option<ReadySlot> {
+        let parked = self.slots.iter().enumerate().filter(|(_, slot)| slot.kind().is_none());
+        let (best, _) = parked.max_by_key(|(_, slot)| likeness(slot.limits, limits))?;
+        Some(self.slots.swap_remove(best))
+    }
+
+    fn take_waiting(&mut self, which: usize) -> Option<ReadySlot> {
+        let waiting = self.slots.iter().enumerate().filter(|(_, slot)| slot.kind().is_some());
+        let at = waiting.map(|(at, _)| at).nth(which)?;
+        Some(self.slots.swap_remove(at))
     }
 }
 
 impl Pool {
-    pub(crate) fn new(keeper: Keeper, uid_base: Option<u32>) -> Arc<Self> {
+    pub(crate) fn new(keeper: Keeper, uid_base: Option<u32>, lanes: u32, prestart: bool) -> Arc<Self> {
         Arc::new(Self {
             keeper,
             link: tokio::sync::Mutex::default(),
             uid_base,
+            lanes,
+            prestart,
             state: Mutex::default(),
             ready: Semaphore::new(0),
         })
@@ -79,25 +137,31 @@ impl Pool {
         Ok(fresh)
     }
 
-    /// Keeps `count` lanes alive from now on, until closed.
-    pub(crate) fn open(self: &Arc<Self>, count: u32, limits: SlotLimits) {
-        for index in 0..count {
+    /// Keeps the lanes alive from now on, until closed.
+    pub(crate) fn open(self: &Arc<Self>, limits: SlotLimits) {
+        for index in 0..self.lanes {
             let pool = Arc::clone(self);
             let task = tokio::spawn(async move { pool.keep_lane(index, limits).await });
             self.state().tasks.push(task.abort_handle());
         }
     }
 
-    /// Takes the ready slot that needs the fewest changes for `limits`, or waits for the next one.
-    pub(crate) async fn take(&self, limits: SlotLimits) -> Result<ReadySlot, RuntimeError> {
+    /// Takes the ready slot that is best for it, or waits for the next one.
+    pub(crate) async fn take(&self, spec: &SandboxSpec) -> Result<ReadySlot, RuntimeError> {
+        let wanted = Kind::of(spec);
+        self.state().asked.note(spec, time::Instant::now().into_std());
         let taking = async {
             loop {
                 let permit = self.ready.acquire().await;
                 permit.map_err(|_| RuntimeError::unavailable("the runtime is shut down"))?.forget();
-                // Nothing, or a slot whose lane has just died: the next permit is for another one.
-                if let Some(slot) = self.state().take_likest(limits).filter(|slot| !slot.commands.is_closed())
-                {
-                    return Ok(slot);
+                // Nothing, or a slot that has just died: the next permit is for another one.
+                let slot = self.state().take_for(spec, wanted.as_ref());
+                let Some(slot) = slot.filter(|slot| !slot.is_over()) else { continue };
+                match (slot.kind(), &wanted) {
+                    (Some(kind), Some(wanted)) if kind.serves(wanted) => return Ok(slot),
+                    (None, _) => return Ok(slot),
+                    // What waits there is of no use, and no other slot is ready: it is made anew.
+                    (Some(_), _) => self.state().hold_off = Some(time::Instant::now() + HOLD_OFF),
                 }
             }
         };
@@ -111,6 +175,7 @@ impl Pool {
         let (slots, tasks) = {
             let mut state = self.state();
             state.closed = true;
+            state.starters.abort_all();
             (std::mem::take(&mut state.slots), std::mem::take(&mut state.tasks))
         };
         for task in tasks {
@@ -176,16 +241,64 @@ impl Pool {
         }
     }
 
-    fn offer(&self, slot: ReadySlot) {
+    /// After a program has ended and its slot was made anew, mostly: a good time to start an interpreter as well.
+    fn offer(self: &Arc<Self>, slot: ReadySlot) {
         self.state().slots.push(slot);
         self.ready.add_permits(1);
+        if self.prestart {
+            self.start_ahead();
+        }
+    }
+
+    /// Brings what waits one step nearer to what is wanted, if there is a slot to spare.
+    fn start_ahead(self: &Arc<Self>) {
+        let mut state = self.state();
+        // Without a permit every ready slot is somebody's already.
+        let Ok(permit) = self.ready.try_acquire() else { return };
+        match state.step(self.lanes) {
+            Some(Step::Start(kind)) => {
+                let Some(slot) = state.take_parked(SlotLimits::of(&kind.limits)) else { return };
+                permit.forget();
+                state.starting.push(kind.clone());
+                // Those that have ended.
+                while state.starters.try_join_next().is_some() {}
+                let pool = Arc::clone(self);
+                state.starters.spawn(async move { pool.start_in(slot, kind).await });
+            }
+            Some(Step::GiveUp(which)) => {
+                let Some(slot) = state.take_waiting(which) else { return };
+                permit.forget();
+                drop(state);
+                drop(slot);
+            }
+            None => {}
+        }
+    }
+
+    async fn start_in(self: Arc<Self>, mut slot: ReadySlot, kind: Kind) {
+        let started = ahead::start(&mut slot, kind.clone()).await;
+        let mut state = self.state();
+        if let Some(at) = state.starting.iter().position(|starting| starting.serves(&kind)) {
+            state.starting.swap_remove(at);
+        }
+        match started {
+            Ok(()) => {
+                drop(state);
+                self.offer(slot);
+            }
+            Err(error) => {
+                let program = kind.prestart.command.argv.first();
+                tracing::warn!(program, %error, "no interpreter waits for its program");
+                state.asked.failed(kind, time::Instant::now().into_std());
+            }
+        }
     }
 
     /// Takes slots whose lane died out of the pool, and their permits with them.
     fn forget_dead_slots(&self) {
         let mut state = self.state();
         let before = state.slots.len();
-        state.slots.retain(|slot| !slot.commands.is_closed());
+        state.slots.retain(|slot| !slot.is_over());
         let dead = before - state.slots.len();
         drop(state);
         self.ready.forget_permits(dead);

@@ -4,17 +4,21 @@
 //! daemon ──Setup, lane sockets──> spawner ──fork──> lane 0..n ──clone──> init ──fork──> parked program
 //!    │ ^───────Built | Failed──────┘                  │ ^                                    │
 //!    │ └── Ready + 2 descriptors, Exited, Facts ──────┘ │                                    │
-//!    ├──── Limits, Facts, Signal, Renew ────────────────┘                                    │
+//!    ├──── Ahead, Begin, Facts, Signal, Renew ──────────┘                                    │
 //!    └──── Launch + 3 descriptors (straight to the program's own socket) ────────────────────┘
 //! ```
 //! Daemon to spawner and to lanes: SOCK_SEQPACKET, one message a packet. Daemon to program: SOCK_STREAM, since files
-//! go that way. Deliberately absent: any reading or writing of sockets.
+//! go that way; what it says is in `launch`. Deliberately absent: any reading or writing of sockets.
+
+mod launch;
 
 use std::time::Duration;
 
-use sandboxd_contract::{Command, Exit, Facts, File, KernelLimits};
+use sandboxd_contract::{Exit, Facts, KernelLimits};
 
 use sandboxd_inside::codec::{Malformed, Reader, Writer};
+
+pub(crate) use self::launch::{FileHeader, Launch, encode_file_header, encode_launch};
 
 /// The largest packet between daemon, spawner and lanes.
 pub(crate) const MAX_PACKET_BYTES: usize = 16 * 1024;
@@ -148,8 +152,10 @@ impl SlotLimits {
 /// Daemon to lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ToLane {
-    /// Install other limits than the slot was made with; answered by `LimitsSet` or `LimitRefused`.
-    Limits(SlotLimits),
+    /// An interpreter is about to be started ahead under these limits: it has time. Answered as `Begin` is.
+    Ahead(SlotLimits),
+    /// Install these limits; what was used until now is not the program's. Answered by `LimitsSet` or `LimitRefused`.
+    Begin(SlotLimits),
     /// Answered by `Facts`.
     Facts,
     /// SIGKILL goes to the whole slot, any other signal to its program.
@@ -162,10 +168,11 @@ impl ToLane {
     pub(crate) fn encode(self) -> Vec<u8> {
         let mut out = Writer::new();
         match self {
-            Self::Limits(limits) => limits.encode(out.byte(0)),
+            Self::Begin(limits) => limits.encode(out.byte(0)),
             Self::Facts => drop(out.byte(1)),
             Self::Signal(signal) => drop(out.byte(2).number(signal as u64)),
             Self::Renew(limits) => limits.encode(out.byte(3)),
+            Self::Ahead(limits) => limits.encode(out.byte(4)),
         }
         out.finish()
     }
@@ -173,10 +180,11 @@ impl ToLane {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut input = Reader::new(bytes);
         Ok(match input.byte()? {
-            0 => Self::Limits(SlotLimits::decode(&mut input)?),
+            0 => Self::Begin(SlotLimits::decode(&mut input)?),
             1 => Self::Facts,
             2 => Self::Signal(input.number()? as i32),
             3 => Self::Renew(SlotLimits::decode(&mut input)?),
+            4 => Self::Ahead(SlotLimits::decode(&mut input)?),
             _ => return Err(Malformed),
         })
     }
@@ -297,89 +305,8 @@ fn short(reason: &str) -> &[u8] {
     reason.get(..end).unwrap_or_default().as_bytes()
 }
 
-/// The launch frame's fixed part: its length, then rlimits, command and the number of files. File headers and
-/// contents follow, so that the program side can write them as they come.
-pub(crate) fn encode_launch(command: &Command, limits: &KernelLimits, files: &[File]) -> Vec<u8> {
-    let mut out = Writer::new();
-    out.number(limits.open_files).number(limits.file_size_bytes).number(limits.stack_bytes);
-    out.number(command.argv.len() as u64);
-    for argument in &command.argv {
-        out.bytes(argument.as_bytes());
-    }
-    out.number(command.env.len() as u64);
-    for (name, value) in &command.env {
-        out.bytes(format!("{name}={value}").as_bytes());
-    }
-    out.number(files.len() as u64);
-    let body = out.finish();
-    let mut framed = Vec::with_capacity(body.len() + 8);
-    framed.extend_from_slice(&(body.len() as u64).to_le_bytes());
-    framed.extend_from_slice(&body);
-    framed
-}
-
-/// A file's header; its content follows.
-pub(crate) fn encode_file_header(file: &File) -> Vec<u8> {
-    let mut body = Writer::new();
-    body.byte(u8::from(file.executable))
-        .number(file.content.len() as u64)
-        .bytes(file.path.as_str().as_bytes());
-    let body = body.finish();
-    let mut framed = Vec::with_capacity(body.len() + 8);
-    framed.extend_from_slice(&(body.len() as u64).to_le_bytes());
-    framed.extend_from_slice(&body);
-    framed
-}
-
-/// What the launch frame's fixed part says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Launch {
-    pub open_files: u64,
-    pub file_size_bytes: u64,
-    pub stack_bytes: u64,
-    pub argv: Vec<Vec<u8>>,
-    /// `NAME=value`.
-    pub env: Vec<Vec<u8>>,
-    pub files: u64,
-}
-
-impl Launch {
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut input = Reader::new(bytes);
-        let strings = |input: &mut Reader| -> Result<Vec<Vec<u8>>, Malformed> {
-            let count = input.number()?;
-            (0..count).map(|_| Ok(input.bytes()?.to_vec())).collect()
-        };
-        Ok(Self {
-            open_files: input.number()?,
-            file_size_bytes: input.number()?,
-            stack_bytes: input.number()?,
-            argv: strings(&mut input)?,
-            env: strings(&mut input)?,
-            files: input.number()?,
-        })
-    }
-}
-
-/// What a file's header says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FileHeader {
-    pub executable: bool,
-    pub content_bytes: u64,
-    pub path: String,
-}
-
-impl FileHeader {
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut input = Reader::new(bytes);
-        Ok(Self { executable: input.byte()? != 0, content_bytes: input.number()?, path: input.string()? })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use sandboxd_contract::FilePath;
-
     use super::*;
 
     #[test]
@@ -393,7 +320,8 @@ mod tests {
         };
         assert_eq!(Setup::decode(&setup.encode()), Ok(setup));
         let limits = SlotLimits { memory_bytes: 1, tasks: 2, cpu_millis: Some(3), disk_bytes: 4 };
-        for message in [ToLane::Limits(limits), ToLane::Facts, ToLane::Signal(9), ToLane::Renew(limits)] {
+        let with_limits = [ToLane::Ahead(limits), ToLane::Begin(limits), ToLane::Renew(limits)];
+        for message in with_limits.into_iter().chain([ToLane::Facts, ToLane::Signal(9)]) {
             assert_eq!(ToLane::decode(&message.encode()), Ok(message));
         }
         let facts = Facts {
@@ -419,31 +347,5 @@ mod tests {
             assert_eq!(FromInit::decode(&message.encode()), Ok(message));
         }
         assert_eq!(ToLane::decode(&[9]), Err(Malformed));
-    }
-
-    #[test]
-    fn a_launch_comes_back_as_it_went() {
-        let command = Command {
-            argv: vec!["a".to_owned(), "b c".to_owned()],
-            env: vec![("A".to_owned(), "1=2".to_owned())],
-        };
-        let limits = KernelLimits {
-            memory_bytes: 1,
-            tasks: 1,
-            cpu_millis: None,
-            open_files: 5,
-            file_size_bytes: 6,
-            disk_bytes: 1,
-            stack_bytes: 7,
-        };
-        let file =
-            File { path: FilePath::parse("a/b").unwrap(), content: b"xyz"[..].into(), executable: true };
-        let frame = encode_launch(&command, &limits, std::slice::from_ref(&file));
-        let launch = Launch::decode(&frame[8..]).unwrap();
-        assert_eq!(launch.argv, [b"a".to_vec(), b"b c".to_vec()]);
-        assert_eq!(launch.env, [b"A=1=2".to_vec()]);
-        assert_eq!((launch.open_files, launch.file_size_bytes, launch.stack_bytes), (5, 6, 7));
-        let header = FileHeader::decode(&encode_file_header(&file)[8..]).unwrap();
-        assert_eq!(header, FileHeader { executable: true, content_bytes: 3, path: "a/b".to_owned() });
     }
 }

@@ -17,7 +17,7 @@ use nix::{
     unistd::Pid,
 };
 use sandboxd_cgroup::{Group, Limits, Subtree};
-use sandboxd_contract::Facts;
+use sandboxd_contract::{Facts, KernelLimit};
 
 use crate::{
     cpu_clock::CpuClock,
@@ -49,7 +49,7 @@ pub(crate) struct Slot {
     group: Group,
     disk: OwnedFd,
     disk_bytes: u64,
-    /// What making the slot has cost, which is not the program's.
+    /// What making the slot has cost, and starting an interpreter ahead, which is not the program's.
     own_cpu_time: Duration,
     /// Where the group does not know.
     pub cpu_clock: CpuClock,
@@ -141,15 +141,28 @@ impl Slot {
         }
     }
 
-    /// Installs other limits than the slot was made with.
+    /// Gets ready for an interpreter that has time: programs that run go before it.
     ///
     /// # Errors
     /// The limit's name and the reason.
-    pub(crate) fn set_limits(
-        &mut self,
-        limits: SlotLimits,
-    ) -> Result<(), (sandboxd_contract::KernelLimit, String)> {
-        use sandboxd_contract::KernelLimit::{Disk, Memory};
+    pub(crate) fn prepare(&mut self, limits: SlotLimits) -> Result<(), (KernelLimit, String)> {
+        self.group.yield_cpu(true).map_err(|error| (KernelLimit::Cpu, error.to_string()))?;
+        self.set_limits(limits)
+    }
+
+    /// Gets ready for the program: from here on it is the program's own time.
+    ///
+    /// # Errors
+    /// The limit's name and the reason.
+    pub(crate) fn begin(&mut self, limits: SlotLimits) -> Result<(), (KernelLimit, String)> {
+        self.group.yield_cpu(false).map_err(|error| (KernelLimit::Cpu, error.to_string()))?;
+        self.set_limits(limits)?;
+        self.own_cpu_time = self.cpu_time().unwrap_or_default();
+        Ok(())
+    }
+
+    fn set_limits(&mut self, limits: SlotLimits) -> Result<(), (KernelLimit, String)> {
+        use KernelLimit::{Disk, Memory};
         self.group.set(&cgroup_limits(limits)).map_err(|error| (Memory, error.to_string()))?;
         if limits.disk_bytes != self.disk_bytes {
             sys::resize_tmpfs(self.disk.as_fd(), limits.disk_bytes).map_err(|errno| {
@@ -162,15 +175,20 @@ impl Slot {
 
     pub(crate) fn facts(&self) -> Facts {
         let usage = self.group.usage();
-        let of_group = usage.cpu_time.map(|time| time.saturating_sub(self.own_cpu_time));
+        let cpu_time = usage.cpu_time.or_else(|| self.cpu_clock.look(self.init.as_raw()));
         Facts {
-            cpu_time: of_group.or_else(|| self.cpu_clock.look(self.init.as_raw())),
+            cpu_time: cpu_time.map(|time| time.saturating_sub(self.own_cpu_time)),
             memory_peak_bytes: usage.memory_peak_bytes,
             oom_kills: usage.oom_kills,
             // Init is ours, not the program's.
             tasks_peak: usage.tasks_peak.map(|tasks| tasks.saturating_sub(1)),
             task_limit_hits: usage.task_limit_hits,
         }
+    }
+
+    /// Of all that was ever in it.
+    fn cpu_time(&self) -> Option<Duration> {
+        self.group.usage().cpu_time.or_else(|| self.cpu_clock.look(self.init.as_raw()))
     }
 
     pub(crate) fn kill(&self) {

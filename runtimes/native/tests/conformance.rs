@@ -40,6 +40,7 @@ async fn run() -> ExitCode {
         uid_base: UID_BASE,
         allow_missing: Vec::new(),
         expected,
+        prestart: false,
     };
     let native = NativeRuntime::start("native", config).unwrap();
     let probe = native.probe().await;

@@ -118,6 +118,24 @@ fn v2_kills_all_in_it_at_once_where_the_kernel_can() {
 }
 
 #[test]
+fn a_group_can_let_others_go_first() {
+    for (make, file, usual, less) in
+        [(v1 as fn(&Path) -> (Subtree, PathBuf), "cpu.shares", "1024", "64"), (v2, "cpu.weight", "100", "6")]
+    {
+        let root = tempfile::tempdir().unwrap();
+        let (subtree, path) = make(root.path());
+        let mut group = Group::create(&subtree, "g").unwrap();
+        // Nothing is written where nothing changes.
+        group.yield_cpu(false).unwrap();
+        for (yields, weight) in [(true, less), (false, usual)] {
+            empty(&path, &[file]);
+            group.yield_cpu(yields).unwrap();
+            assert_eq!(text(&path, file), weight);
+        }
+    }
+}
+
+#[test]
 fn a_small_share_of_a_cpu_is_one_the_kernel_takes() {
     let root = tempfile::tempdir().unwrap();
     let (subtree, path) = v2(root.path());
@@ -191,6 +209,7 @@ fn opened(subtree: &Subtree) -> Group {
         name: "g".to_owned(),
         branches: Arc::clone(&subtree.branches),
         directories: Vec::new(),
+        yields_cpu: false,
         dies_whole: true,
         limits: Limits::default(),
         counters: Counters::default(),
