@@ -298,7 +298,7 @@ kind = "native"
             "config.toml: runtimes.d.warm: 65 is out of range: 0 to 64 (sandboxes for each executor)",
             "config.toml: runtimes.e.kind: \"chroot\" is no kind: native, docker, containerd",
             "config.toml: runtimes.f.kind: must be one of \"native\", \"docker\", \"containerd\"",
-            "config.toml: runtimes.b.uid_base: users 1900000002 to 1900000017 are those of runtimes.a too",
+            "config.toml: runtimes.b.uid_base: users 1900000002 to 1900000025 are those of runtimes.a too",
         ]
     );
     assert_eq!(violations("[runtimes]", &[])[0], "config.toml: runtimes: has no runtime in it");
