@@ -55,7 +55,7 @@ archive() {
   mkdir -p "$root"/{proc,sys,dev,tmp,etc,newroot,test} "$root"/usr/{bin,sbin,lib,lib64}
   for link in bin sbin lib lib64; do ln -s "usr/$link" "$root/$link"; done
   cp /bin/busybox "$root/usr/bin/busybox"
-  for name in cat chmod cut dash env head id kill ln ls mkdir mkfifo python3 rm seq setsid sh sleep touch true; do
+  for name in cat chmod cut dash env head id kill ln ls mkdir mkfifo python3 rm seq setsid sh sleep touch true wc; do
     take "/usr/bin/$name"
   done
   local python
