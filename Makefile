@@ -35,10 +35,11 @@ test-vm: ## the conformance suite on cgroup v2, as root and unprivileged, in an 
 	@make/need-tools.sh
 	@tests/vm/run.sh
 
-lint: ## formatting, clippy with warnings denied
+lint: ## formatting, clippy with warnings denied, the systemd units
 	@make/need-tools.sh
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@make/units.sh
 
 bench: languages build ## ratios to a bare spawn, in one run
 	$(BINARY) bench

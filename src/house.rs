@@ -109,7 +109,7 @@ impl House {
 }
 
 /// The engine's part of the configuration.
-fn engine_config(config: &Config, stay: Stay) -> EngineConfig {
+pub(crate) fn engine_config(config: &Config, stay: Stay) -> EngineConfig {
     let kind =
         |runtime: &crate::config::RuntimeConfig| (runtime.name.clone(), runtime.kind.name().to_owned());
     let origin = |runtime: &crate::config::RuntimeConfig| (runtime.name.clone(), runtime.kind.origin());

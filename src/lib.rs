@@ -10,5 +10,6 @@ mod house;
 pub mod http;
 pub mod prepare;
 mod runtimes;
+mod service;
 mod strict;
 pub mod telemetry;

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! sockets bound ──> runtimes swept, started, proved ──> serving ──SIGTERM──> draining ──> sandboxes gone ──> exit 0
-//!      └ exit 71              └ exit 69                              second signal: at once
+//!  or passed                  └ exit 69                              second signal: at once
+//!      └ exit 71
 //! ```
+//!
+//! What a service manager hears of it is in `service`.
 
 use std::{path::Path, process::ExitCode, sync::Arc, thread, time::Duration};
 
@@ -16,6 +19,7 @@ use crate::{
     config::Config,
     house::{House, Stay},
     http::{self, listeners::Listeners},
+    service::{self, Manager, PassedSocket},
 };
 
 /// Serves until told to stop.
@@ -23,6 +27,8 @@ use crate::{
 /// # Errors
 /// Before serving only: sockets, runtimes, the system.
 pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
+    // First, while this is the only thread and nothing else is open: the environment is read and changed here.
+    let passed = service::passed_sockets().map_err(|error| Failure::new(Exit::System, error))?;
     let catalog = catalog(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -30,9 +36,8 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::new(Exit::System, format!("start the asynchronous runtime: {error}")))?;
     runtime.block_on(async {
         let mut stop = Stop::new()?;
-        let listeners = Listeners::bind(&config.server.listen, config.server.socket_mode)
-            .await
-            .map_err(|error| Failure::new(Exit::System, error))?;
+        let manager = Manager::of_process().map_err(|error| Failure::new(Exit::System, error))?;
+        let listeners = listeners(config, passed).await?;
         let house = House::build(config, catalog, Stay::Long)
             .await
             .map_err(|error| Failure::new(Exit::System, error))?;
@@ -50,13 +55,30 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
         if config.prepare_toolchains {
             prepare_in_background(config.file.as_deref());
         }
-        serve(config, listeners, router, &house, &mut stop).await;
+        serve(config, listeners, router, &house, &manager, &mut stop).await;
         house.close().await;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-async fn serve(config: &Config, listeners: Listeners, router: Router, house: &House, stop: &mut Stop) {
+/// What was passed, and only without any of it what the configuration says: whoever passes sockets decides who gets in.
+async fn listeners(config: &Config, passed: Vec<PassedSocket>) -> Result<Listeners, Failure> {
+    if passed.is_empty() {
+        let bound = Listeners::bind(&config.server.listen, config.server.socket_mode).await;
+        return bound.map_err(|error| Failure::new(Exit::System, error));
+    }
+    Listeners::adopt(passed)
+        .map_err(|error| Failure::new(Exit::System, format!("listen on a socket that was passed: {error}")))
+}
+
+async fn serve(
+    config: &Config,
+    listeners: Listeners,
+    router: Router,
+    house: &House,
+    manager: &Manager,
+    stop: &mut Stop,
+) {
     let engine = Arc::clone(&house.engine);
     let discovering = tokio::spawn({
         let (engine, runtimes) = (Arc::clone(&engine), config.runtimes_by_need());
@@ -69,15 +91,27 @@ async fn serve(config: &Config, listeners: Listeners, router: Router, house: &Ho
         }
     });
     let over = CancellationToken::new();
+    let (stop_serving, kept_sockets) = (over.child_token(), listeners.outlive_us());
     for address in listeners.addresses() {
         tracing::info!(%address, "listening");
     }
     let serving = tokio::spawn({
-        let (server, metrics, over) = (config.server.clone(), Arc::clone(engine.metrics()), over.clone());
-        async move { http::serve(listeners, router, &server, metrics, over).await }
+        let (server, metrics) = (config.server.clone(), Arc::clone(engine.metrics()));
+        let (stop, over) = (stop_serving.clone(), over.clone());
+        async move { http::serve(listeners, router, &server, metrics, stop, over).await }
     });
-    stop.asked().await;
+    manager.ready().await;
+    tokio::select! {
+        () = stop.asked() => {}
+        never = manager.keep_told(&engine, depends_on_others(config)) => match never {},
+    }
+    manager.stopping().await;
     tracing::info!(timeout_ms = config.server.shutdown_timeout.as_millis() as u64, "draining");
+    if kept_sockets {
+        // Whoever connects from now on waits in the socket for the next daemon, instead of being told to come again.
+        stop_serving.cancel();
+        tokio::time::sleep(http::LAST_REQUESTS).await;
+    }
     engine.begin_drain();
     discovering.abort();
     tokio::select! {
@@ -94,6 +128,12 @@ async fn serve(config: &Config, listeners: Listeners, router: Router, house: &Ho
     if let Err(error) = serving.await {
         tracing::error!(%error, "the HTTP server failed");
     }
+}
+
+/// Whether programs run in an engine that is not ours to mend.
+fn depends_on_others(config: &Config) -> bool {
+    let default = &config.execution.default_runtime;
+    config.runtimes.iter().any(|runtime| runtime.name == *default && runtime.kind.has_images())
 }
 
 /// SIGTERM and SIGINT alike.

@@ -1,5 +1,5 @@
-//! Where the daemon can be reached: TCP addresses and Unix sockets, bound all together or not at all. What happens
-//! on a connection is `serve`.
+//! Where the daemon can be reached: TCP addresses and Unix sockets, bound all together or not at all, or taken over from
+//! the service manager. What happens on a connection is `serve`.
 
 use std::fmt::Display;
 use std::fs;
@@ -12,20 +12,23 @@ use nix::unistd::{AccessFlags, access};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::config::ListenAddress;
+use crate::service::PassedSocket;
 
-/// Bound and listening. Unix sockets are removed by [`Listeners::close`].
+/// Bound and listening. Unix sockets that were made here are removed by [`Listeners::close`].
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) tcp: Vec<TcpListener>,
     pub(super) unix: Vec<UnixSocket>,
+    passed: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct UnixSocket {
     pub(super) listener: UnixListener,
     path: PathBuf,
-    /// Device and inode of what was made, so that nobody else's socket is ever removed.
-    identity: (u64, u64),
+    /// Device and inode of what was made, so that nobody else's socket is ever removed; `None` for one that was passed,
+    /// which is its maker's.
+    identity: Option<(u64, u64)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +59,7 @@ impl Listeners {
     /// # Errors
     /// The first that can't be bound; nothing is left of the others.
     pub async fn bind(addresses: &[ListenAddress], socket_mode: u32) -> Result<Self, ListenError> {
-        let mut listeners = Self { tcp: Vec::new(), unix: Vec::new() };
+        let mut listeners = Self { tcp: Vec::new(), unix: Vec::new(), passed: false };
         for address in addresses {
             let bound = match address {
                 ListenAddress::Tcp(socket) => bind_tcp(*socket).await.map(|tcp| listeners.tcp.push(tcp)),
@@ -70,6 +73,34 @@ impl Listeners {
             }
         }
         Ok(listeners)
+    }
+
+    /// Takes over sockets that somebody else made and keeps.
+    ///
+    /// # Errors
+    /// When the asynchronous runtime does not take one.
+    pub(crate) fn adopt(passed: Vec<PassedSocket>) -> io::Result<Self> {
+        let mut listeners = Self { tcp: Vec::new(), unix: Vec::new(), passed: true };
+        for socket in passed {
+            match socket {
+                PassedSocket::Tcp(tcp) => {
+                    tcp.set_nonblocking(true)?;
+                    listeners.tcp.push(TcpListener::from_std(tcp)?);
+                }
+                PassedSocket::Unix(unix) => {
+                    unix.set_nonblocking(true)?;
+                    let path = unix.local_addr()?.as_pathname().unwrap_or(Path::new("")).to_owned();
+                    let listener = UnixListener::from_std(unix)?;
+                    listeners.unix.push(UnixSocket { listener, path, identity: None });
+                }
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// Whether somebody else keeps the sockets, and with them who connects while nobody accepts.
+    pub fn outlive_us(&self) -> bool {
+        self.passed
     }
 
     /// The addresses as they came out, where 0 stood for any port.
@@ -86,8 +117,8 @@ impl Listeners {
 
 impl UnixSocket {
     pub(super) fn remove(&self) {
-        let ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity);
+        let Some(made) = self.identity else { return };
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == made);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the socket could not be removed");
         }
@@ -135,7 +166,7 @@ async fn bind_unix(path: &Path, mode: u32) -> Result<UnixSocket, Obstacle> {
         fs::symlink_metadata(path)
     };
     let metadata = prepare().map_err(Obstacle::other)?;
-    Ok(UnixSocket { listener, path: path.to_owned(), identity: identity(&metadata) })
+    Ok(UnixSocket { listener, path: path.to_owned(), identity: Some(identity(&metadata)) })
 }
 
 /// What is at the path of a socket and may be replaced.
@@ -228,6 +259,18 @@ mod tests {
         // Somebody else's socket stays.
         fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
+        listeners.close();
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_was_passed_stays() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("s.sock");
+        let passed = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let listeners = Listeners::adopt(vec![PassedSocket::Unix(passed)]).unwrap();
+        assert_eq!(listeners.addresses(), [ListenAddress::Unix(path.clone())]);
+        UnixStream::connect(&path).await.unwrap();
         listeners.close();
         assert!(path.exists());
     }

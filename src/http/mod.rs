@@ -31,7 +31,7 @@ use self::problem::{Code, Problem};
 use crate::config::Server;
 use crate::engine::Engine;
 
-pub use self::serve::serve;
+pub use self::serve::{LAST_REQUESTS, serve};
 
 /// What the handlers share.
 #[derive(Clone)]

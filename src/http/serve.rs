@@ -4,7 +4,8 @@
 //! ```text
 //! accept ─> connection ──request, answer, request …──> closed by the client, or for want of a request
 //!    │          │ stop: no further request, the current one is answered
-//!    stop       └ cut: dropped at once
+//!    stop       │ over: likewise, and answers that are ready have a last few seconds
+//!               └ cut: dropped at once
 //! ```
 
 use std::io;
@@ -41,16 +42,20 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client may leave an answer untaken, without a byte of progress.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// After the last connection was taken in: how long the requests on those that there are may still come.
+pub const LAST_REQUESTS: Duration = Duration::from_millis(250);
 /// How long answers that are ready may take to reach their clients once the daemon stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves until `stop`; then takes nobody in any more, lets every answer go out that is under way, and returns.
+/// Serves until `stop`; then takes nobody in any more, lets every answer go out that is under way, and returns: after
+/// `over`, which is to imply `stop`, at the latest when whoever was answered had [`CLOSE_TIMEOUT`] to take it.
 pub async fn serve(
     listeners: Listeners,
     router: Router,
     server: &Server,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
+    over: CancellationToken,
 ) {
     let door = Door {
         router,
@@ -60,6 +65,7 @@ pub async fn serve(
         metrics,
         connections: TaskTracker::new(),
         stop,
+        over,
         cut: CancellationToken::new(),
     };
     let accepting = TaskTracker::new();
@@ -76,6 +82,7 @@ pub async fn serve(
     }
     accepting.close();
     accepting.wait().await;
+    door.over.cancelled().await;
     door.connections.close();
     if timeout(CLOSE_TIMEOUT, door.connections.wait()).await.is_err() {
         tracing::warn!(left = door.connections.len(), "cutting connections that do not take their answers");
@@ -106,6 +113,7 @@ struct Door {
     metrics: Arc<Metrics>,
     connections: TaskTracker,
     stop: CancellationToken,
+    over: CancellationToken,
     cut: CancellationToken,
 }
 
@@ -140,6 +148,14 @@ impl Door {
         Some((stream, place))
     }
 
+    /// When no further request is read. Who was let in just before the end is about to ask.
+    async fn last_request(&self) {
+        tokio::select! {
+            () = self.over.cancelled() => {}
+            () = async { self.stop.cancelled().await; sleep(LAST_REQUESTS).await } => {}
+        }
+    }
+
     async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let stream = Patience::new(stream, WRITE_TIMEOUT);
         let asked = Arc::new(AtomicBool::new(false));
@@ -152,6 +168,7 @@ impl Door {
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let mut first_request = pin!(sleep(self.header_read_timeout));
+        let mut last_request = pin!(self.last_request());
         let (mut stopping, mut waited) = (false, false);
         loop {
             tokio::select! {
@@ -162,7 +179,7 @@ impl Door {
                     return;
                 }
                 () = self.cut.cancelled() => return,
-                () = self.stop.cancelled(), if !stopping => {
+                () = last_request.as_mut(), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }

@@ -21,6 +21,7 @@ mod images;
 mod languages;
 mod limits;
 mod load;
+mod managed;
 mod programs;
 mod service;
 mod support;

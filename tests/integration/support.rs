@@ -55,13 +55,22 @@ impl Daemon {
     }
 
     pub(crate) fn start_with(folder: tempfile::TempDir, config: &Path, port: u16) -> Self {
-        let mut child = Command::new(BINARY)
+        let mut command = Command::new(BINARY);
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+        Self::start_by(command, folder, config, port)
+    }
+
+    /// Starts it with a command that takes what follows as the daemon's arguments, and has stdin and stdout.
+    pub(crate) fn start_by(
+        mut command: Command,
+        folder: tempfile::TempDir,
+        config: &Path,
+        port: u16,
+    ) -> Self {
+        let mut child = command
             .args(["serve", "--config"])
             .arg(config)
-            .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
