@@ -184,5 +184,10 @@ fn a_manager_that_is_not_where_it_said_ends_the_start() {
         .stdout(Stdio::null());
     let daemon = Daemon::start_by(command, folder, &config, port);
     assert_eq!(daemon.wait(Duration::from_secs(30)).code(), Some(71));
-    assert!(daemon.log().contains("/nowhere/notify.sock"), "{}", daemon.log());
+    // The log is read by a thread, which may be behind the end of the process.
+    let began = std::time::Instant::now();
+    while !daemon.log().contains("/nowhere/notify.sock") {
+        assert!(began.elapsed() < Duration::from_secs(10), "{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
