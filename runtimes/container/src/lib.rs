@@ -12,6 +12,7 @@
 pub mod agent_binary;
 pub mod backend;
 mod cell;
+mod handover;
 pub mod images;
 mod line;
 mod meter;
@@ -27,6 +28,7 @@ mod tests;
 mod yard;
 
 pub use backend::{Backend, Container, ContainerSpec, Examined, Handle, Leftover, Witness};
+pub use handover::make_container;
 pub use images::{Image, ImageError, ImageStore, Progress, Recipe};
 pub use meter::host_tasks;
 pub use runtime::{ContainerConfig, ContainerRuntime};

@@ -20,7 +20,7 @@ use std::{
 use sandboxd_contract::{Demand, KernelLimits, Result, RuntimeError, SandboxSpec, Swept};
 use tokio::{
     runtime::Handle as Tokio,
-    sync::{OnceCell, Semaphore, oneshot},
+    sync::{OnceCell, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,6 +29,7 @@ use uuid::Uuid;
 use crate::{
     backend::{Backend, ContainerSpec, Examined, Leftover},
     cell::Cell,
+    handover::handover,
     line::Line,
     meter::Meter,
     owner::Owner,
@@ -185,7 +186,13 @@ impl Yard {
     /// # Errors
     /// The engine's; nothing is left then.
     pub(crate) async fn make(self: &Arc<Self>, spec: &SandboxSpec) -> Result<Arc<Cell>> {
-        let (made, waiting) = oneshot::channel();
+        // Who asked may have given up meanwhile: the next one will be glad of it.
+        let (yard, key) = (Arc::clone(self), Key::of(spec));
+        let (giver, taker) = handover(move |cell: Result<Arc<Cell>>| {
+            if let Ok(cell) = cell {
+                yard.shelve(&key, cell);
+            }
+        });
         let (yard, spec) = (Arc::clone(self), spec.clone());
         self.tasks.spawn(async move {
             let mut cell = yard.make_now(&spec).await;
@@ -193,12 +200,12 @@ impl Yard {
                 tracing::warn!(executor = spec.executor, %error, "the interpreter does not wait for its program");
                 cell = yard.make_now(&SandboxSpec { prestart: None, ..spec.clone() }).await;
             }
-            // Who asked may have given up meanwhile: the next one will be glad of it.
-            if let Err(Ok(cell)) = made.send(cell) {
-                yard.shelve(&Key::of(&spec), cell);
-            }
+            giver.give(cell);
         });
-        waiting.await.unwrap_or_else(|_| Err(RuntimeError::sandbox("make a container", "it was given up")))
+        taker
+            .take()
+            .await
+            .unwrap_or_else(|| Err(RuntimeError::sandbox("make a container", "it was given up")))
     }
 
     async fn make_now(self: &Arc<Self>, asked: &SandboxSpec) -> Result<Arc<Cell>> {

@@ -23,9 +23,9 @@ use std::{
 
 use async_trait::async_trait;
 use containerd_client::services::v1::PluginsRequest;
-use sandboxd_container::backend::{Backend, Container, ContainerSpec, Examined, Leftover};
+use sandboxd_container::{Backend, Container, ContainerSpec, Examined, Leftover, make_container};
 use sandboxd_contract::{Result, RuntimeError};
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::OnceCell;
 
 pub use crate::images::ContainerdImages;
 use crate::{engine::Engine, lookup::Lookup, oci::Host, oci_runtime::OciRuntime};
@@ -165,19 +165,9 @@ impl Backend for ContainerdBackend {
         Ok(Examined { details, gvisor: runtime.gvisor, missing: Vec::new(), local: true })
     }
 
-    /// In a task of its own: whoever gives up waiting leaves a container that is removed once it is there.
     async fn create(&self, spec: &ContainerSpec) -> Result<Container> {
-        let (send, receive) = oneshot::channel();
-        let (shared, spec) = (self.shared.clone(), spec.clone());
-        tokio::spawn(async move {
-            let name = spec.name.clone();
-            if let Err(Ok(unwanted)) = send.send(launch::launch(shared, spec).await)
-                && let Err(error) = unwanted.handle.remove().await
-            {
-                tracing::warn!(sandbox = name, %error, "a container that nobody waited for could not be removed");
-            }
-        });
-        receive.await.unwrap_or_else(|_| Err(RuntimeError::unavailable("the daemon is ending")))
+        let made = make_container(spec.name.clone(), launch::launch(self.shared.clone(), spec.clone())).await;
+        made.unwrap_or_else(|| Err(RuntimeError::unavailable("the daemon is ending")))
     }
 
     async fn list(&self) -> Result<Vec<Leftover>> {

@@ -9,9 +9,8 @@ use bollard::{
     models::ContainerCreateBody,
     query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder},
 };
-use sandboxd_container::{Container, ContainerSpec, backend::image_of};
+use sandboxd_container::{Container, ContainerSpec, backend::image_of, make_container};
 use sandboxd_contract::RuntimeError;
-use tokio::sync::oneshot;
 
 use crate::{
     call::{ASK_DEADLINE, MAKE_DEADLINE, call},
@@ -37,22 +36,15 @@ pub(crate) async fn create(
     body: ContainerCreateBody,
 ) -> Result<Container, Error> {
     let (name, executor) = (spec.name.clone(), spec.executor.clone());
-    let (caller, answer) = oneshot::channel();
-    tokio::spawn(async move {
-        let (made, debris) = match make(&engine, &name, &executor, body).await {
-            Ok(made) => (Ok(made), None),
-            Err((error, debris)) => (Err(error), debris),
-        };
-        if let Err(Ok(unwanted)) = caller.send(made)
-            && let Err(error) = unwanted.handle.remove().await
-        {
-            tracing::warn!(sandbox = name, %error, "a container that nobody waits for is left to the next sweep");
-        }
-        if let Some(debris) = debris {
-            clean_up(debris).await;
-        }
+    let made = make_container(spec.name.clone(), async move {
+        make(&engine, &name, &executor, body).await.map_err(|(error, debris)| {
+            if let Some(debris) = debris {
+                tokio::spawn(clean_up(debris));
+            }
+            error
+        })
     });
-    answer.await.unwrap_or_else(|_| {
+    made.await.unwrap_or_else(|| {
         Err(Error { error: RuntimeError::sandbox("docker: create", "its task has failed"), outage: false })
     })
 }
