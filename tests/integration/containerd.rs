@@ -3,11 +3,13 @@
 use std::{
     fs,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Output},
     thread,
-    time::{Duration, Instant},
 };
 
+use crate::engines::{self, skip, succeed};
+
+const ENGINE: &str = "containerd";
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
 /// Where `make/services.sh` puts the newer runsc.
 const NEWER_RUNSC: &str =
@@ -27,13 +29,7 @@ pub(crate) fn answers() -> bool {
     if Path::new(SOCKET).exists() && ctr(SOCKET, &["version"]).status.success() {
         return true;
     }
-    skip(&format!("containerd does not answer at {SOCKET}"))
-}
-
-pub(crate) fn skip(reason: &str) -> bool {
-    println!("SKIP containerd: {reason}");
-    assert!(std::env::var_os("CI").is_none(), "in CI nothing may be skipped");
-    false
+    skip(ENGINE, &format!("it does not answer at {SOCKET}"))
 }
 
 /// The runsc that was ported back, where the host's own is older.
@@ -62,13 +58,13 @@ impl Engine {
     /// Not started yet; `None` where none can be, and a line says why.
     pub(crate) fn new() -> Option<Self> {
         let root = nix::unistd::geteuid().is_root();
-        if !answers() || !(root || skip("only root can start a second containerd")) {
+        if !answers() || !(root || skip(ENGINE, "only root can start a second containerd")) {
             return None;
         }
         let engine = Self { folder: tempfile::tempdir().unwrap(), containerd: None };
         let (root, state, address) = (engine.path("root"), engine.path("state"), engine.address());
         fs::create_dir(&root).unwrap();
-        run("mount", &["-t", "tmpfs", "-o", Self::ROOT_SIZE, "tmpfs", &root]);
+        succeed("mount", &["-t", "tmpfs", "-o", Self::ROOT_SIZE, "tmpfs", &root]);
         let config = format!(
             "version = 2\nroot = {root:?}\nstate = {state:?}\n\
              disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {address:?}\n"
@@ -87,34 +83,21 @@ impl Engine {
 
     /// Starts it and waits until it answers.
     pub(crate) fn start(&mut self) {
-        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let path = format!("{}:/usr/local/sbin:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-        let containerd = Command::new("containerd")
-            .args(["--config", &self.path("config.toml")])
-            .env("PATH", path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.containerd = Some(containerd);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !ctr(&self.address(), &["version"]).status.success() {
-            assert!(Instant::now() < deadline, "{}", fs::read_to_string(self.path("log")).unwrap());
-            thread::sleep(Duration::from_millis(50));
-        }
+        let mut containerd = Command::new("containerd");
+        containerd.args(["--config", &self.path("config.toml")]);
+        let (log, socket) = (self.path("log"), self.address());
+        engines::start(&mut self.containerd, &mut containerd, &log, || {
+            ctr(&socket, &["version"]).status.success()
+        });
     }
 
     /// Ends it without a word; its containers live on.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut containerd) = self.containerd.take() {
-            containerd.kill().unwrap();
-            containerd.wait().unwrap();
-        }
+        engines::kill(&mut self.containerd);
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        run("kill", &[signal, &self.containerd.as_ref().unwrap().id().to_string()]);
+        engines::signal(self.containerd.as_ref(), signal);
     }
 
     pub(crate) fn try_ctr(&self, arguments: &[&str]) -> Output {
@@ -168,7 +151,7 @@ impl Drop for Engine {
             }
         }
         if let Some(mut containerd) = self.containerd.take() {
-            run("kill", &["-TERM", &containerd.id().to_string()]);
+            succeed("kill", &["-TERM", &containerd.id().to_string()]);
             containerd.wait().unwrap();
         }
         let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
@@ -179,9 +162,4 @@ impl Drop for Engine {
             let _gone = Command::new("umount").args(["--lazy", mount]).status();
         }
     }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::{
     containerd::Engine,
     docker,
+    engines::{self, assert_unavailable, eventually, gives_no_dead_one},
     support::{Answer, BINARY, Daemon, assert_status, free_port},
 };
 
@@ -81,42 +82,12 @@ fn write_configuration(
 }
 
 fn run(daemon: &Daemon, code: &str, wall_time_ms: u64) -> (Answer, Duration) {
-    let began = Instant::now();
-    let request = json!({ "language": "bash", "code": code, "limits": { "wall_time_ms": wall_time_ms } });
-    (daemon.try_execute(&request).unwrap(), began.elapsed())
+    engines::run(daemon, "containerd", "bash", code, wall_time_ms)
 }
 
-/// A request succeeds within the time it takes to notice.
 #[track_caller]
 fn soon_runs(daemon: &Daemon) {
-    let deadline = Instant::now() + NOTICED;
-    loop {
-        let (answer, _) = run(daemon, "echo again", 5000);
-        if answer.status == 200 {
-            assert_status(&answer.json(), "ok");
-            assert_eq!(answer.json()["stdout"], "again\n");
-            return;
-        }
-        assert!(Instant::now() < deadline, "{}\n{}", answer.body, daemon.log());
-        thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// One sentence with what mends it.
-#[track_caller]
-fn assert_unavailable(answer: &Answer, words: &str) {
-    let code = answer.json()["code"].as_str().map(str::to_owned);
-    assert_eq!((answer.status, code.as_deref()), (503, Some("runtime_unavailable")), "{}", answer.body);
-    assert!(answer.json()["detail"].as_str().unwrap().contains(words), "{words}: {}", answer.body);
-}
-
-#[track_caller]
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + NOTICED;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::sleep(Duration::from_millis(100));
-    }
+    engines::soon_runs(daemon, "containerd", NOTICED);
 }
 
 fn is_not_there_at_the_start(engine: &Engine) {
@@ -127,8 +98,8 @@ fn is_not_there_at_the_start(engine: &Engine) {
 }
 
 fn lacks_an_image(daemon: &Daemon) {
-    let answer = daemon.try_execute(&json!({ "language": "python", "code": "print(1)" })).unwrap();
-    assert_unavailable(&answer, "sandboxd images build python");
+    let (answer, _) = engines::run(daemon, "containerd", "python", "print(1)", 1000);
+    assert_unavailable(&answer, &["sandboxd images build python"]);
 }
 
 fn bring_image(engine: &Engine) {
@@ -176,7 +147,7 @@ fn restarts_in_the_middle(daemon: &Daemon, engine: &mut Engine) {
         let (answer, took) = run(daemon, "true", 1000);
         assert!(took < Duration::from_secs(1) + 2 * GRACE, "{took:?}: {}", answer.body);
         if answer.status != 200 {
-            assert_unavailable(&answer, "systemctl start containerd");
+            assert_unavailable(&answer, &["systemctl start containerd"]);
             break;
         }
         assert!(Instant::now() < deadline, "{}", daemon.log());
@@ -217,17 +188,7 @@ fn loses_a_shim(daemon: &Daemon, engine: &Engine) {
         assert_eq!(answer.status, 500, "{}", answer.body);
         assert!(took < Duration::from_secs(8), "{took:?}");
     });
-    // Those that stood ready are gone as well, and nobody is given one.
-    for _ in 0..4 {
-        let (answer, _) = run(daemon, "echo fine", 5000);
-        assert_eq!(
-            (answer.status, &answer.json()["stdout"]),
-            (200, &json!("fine\n")),
-            "{}\n{}",
-            answer.body,
-            daemon.log()
-        );
-    }
+    gives_no_dead_one(daemon, "containerd");
 }
 
 fn loses_its_containers(daemon: &Daemon, engine: &Engine) {
@@ -244,16 +205,7 @@ fn loses_its_containers(daemon: &Daemon, engine: &Engine) {
         assert_eq!(answer.status, 500, "{}", answer.body);
         assert!(took < Duration::from_secs(8), "{took:?}");
     });
-    for _ in 0..4 {
-        let (answer, _) = run(daemon, "echo fine", 5000);
-        assert_eq!(
-            (answer.status, &answer.json()["stdout"]),
-            (200, &json!("fine\n")),
-            "{}\n{}",
-            answer.body,
-            daemon.log()
-        );
-    }
+    gives_no_dead_one(daemon, "containerd");
 }
 
 /// With its name everything goes that only the name kept, but not from under what runs on it.
@@ -270,7 +222,7 @@ fn loses_an_image(daemon: &Daemon, engine: &Engine) {
     loop {
         let (answer, _) = run(daemon, "true", 1000);
         if answer.status != 200 {
-            assert_unavailable(&answer, "sandboxd images build bash");
+            assert_unavailable(&answer, &["sandboxd images build bash"]);
             break;
         }
         assert!(Instant::now() < deadline, "{}", daemon.log());

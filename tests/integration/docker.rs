@@ -3,12 +3,14 @@
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    time::Duration,
 };
 
+use crate::engines::{self, skip, succeed};
+
+const ENGINE: &str = "docker";
 pub(crate) const SOCKET: &str = "/var/run/docker.sock";
 
 /// What the engine at a socket answers to GET, or why it does not.
@@ -21,18 +23,11 @@ fn ask(socket: &str, path: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// A line says why nothing is tested, and where nothing may be skipped that is a failure.
-fn skip(reason: &str) -> bool {
-    println!("SKIP docker: {reason}");
-    assert!(std::env::var_os("CI").is_none(), "in CI nothing may be skipped: {reason}");
-    false
-}
-
 /// Whether Docker answers.
 pub(crate) fn answers() -> bool {
     match ask(SOCKET, "/_ping") {
         Ok(answer) if answer.contains("200 OK") => true,
-        other => skip(&format!("it does not answer at {SOCKET}: {other:?}")),
+        other => skip(ENGINE, &format!("it does not answer at {SOCKET}: {other:?}")),
     }
 }
 
@@ -46,13 +41,6 @@ pub(crate) fn configuration(docker: &str, execution: &str) -> String {
     format!("---[executors]\nprepare = false\n[execution]\n{execution}\n[runtimes.docker]\n{docker}\n")
 }
 
-fn run(program: &str, args: &[&str]) -> String {
-    let output =
-        Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// An engine of a test's own, beside the host's: another socket, other folders, another namespace of containerd.
 pub(crate) struct Engine {
     folder: tempfile::TempDir,
@@ -63,8 +51,8 @@ pub(crate) struct Engine {
 impl Engine {
     /// Not started yet; `None` where none can be, and a line says why.
     pub(crate) fn new() -> Option<Self> {
-        let root = nix_is_root();
-        if !answers() || !(root || skip("only root can start a second Docker Engine")) {
+        let root = nix::unistd::geteuid().is_root();
+        if !answers() || !(root || skip(ENGINE, "only root can start a second Docker Engine")) {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -82,9 +70,8 @@ impl Engine {
 
     /// Starts it and waits until it answers.
     pub(crate) fn start(&mut self) {
-        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
-        let path = format!("{}:/usr/local/sbin:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-        let dockerd = Command::new("dockerd")
+        let mut dockerd = Command::new("dockerd");
+        dockerd
             .args(["--config-file", &self.path("daemon.json"), "--host", &self.host()])
             .args(["--data-root", &self.path("data"), "--exec-root", &self.path("exec")])
             .args(["--pidfile", &self.path("pid"), "--containerd", "/run/containerd/containerd.sock"])
@@ -97,33 +84,25 @@ impl Engine {
                 "--ip6tables=false",
                 "--storage-driver",
                 "overlay2",
-            ])
-            .env("PATH", path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.dockerd = Some(dockerd);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !ask(&self.path("docker.sock"), "/_ping").is_ok_and(|answer| answer.contains("200 OK")) {
-            assert!(Instant::now() < deadline, "{}", std::fs::read_to_string(self.path("log")).unwrap());
-            thread::sleep(Duration::from_millis(50));
-        }
+            ]);
+        let (log, socket) = (self.path("log"), self.path("docker.sock"));
+        engines::start(&mut self.dockerd, &mut dockerd, &log, || {
+            ask(&socket, "/_ping").is_ok_and(|answer| answer.contains("200 OK"))
+        });
     }
 
     /// Takes an image over from the host's engine.
     pub(crate) fn has_image_of(&self, executor: &str) {
         let archive: PathBuf = self.folder.path().join("image.tar");
         let archive = archive.to_str().unwrap();
-        run("docker", &["save", "--output", archive, &format!("sandboxd/{executor}:latest")]);
+        succeed("docker", &["save", "--output", archive, &format!("sandboxd/{executor}:latest")]);
         self.docker(&["load", "--quiet", "--input", archive]);
         std::fs::remove_file(archive).unwrap();
     }
 
     /// The engine's own command line.
     pub(crate) fn docker(&self, args: &[&str]) -> String {
-        run("docker", &[&["--host", &self.host()], args].concat())
+        succeed("docker", &[&["--host", &self.host()], args].concat())
     }
 
     /// The names of all containers, running or not.
@@ -132,29 +111,25 @@ impl Engine {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.dockerd.as_ref().unwrap().id();
-        run("kill", &[signal, &pid.to_string()]);
+        engines::signal(self.dockerd.as_ref(), signal);
     }
 
     /// Ends it without a word; its containers live on until it is started again.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut dockerd) = self.dockerd.take() {
-            dockerd.kill().unwrap();
-            dockerd.wait().unwrap();
-        }
+        engines::kill(&mut self.dockerd);
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if self.dockerd.is_none() && std::path::Path::new(&self.path("data")).exists() {
+        if self.dockerd.is_none() && Path::new(&self.path("data")).exists() {
             self.start();
         }
         let Some(mut dockerd) = self.dockerd.take() else { return };
         for name in self.containers() {
             self.docker(&["rm", "--force", &name]);
         }
-        run("kill", &["-TERM", &dockerd.id().to_string()]);
+        succeed("kill", &["-TERM", &dockerd.id().to_string()]);
         dockerd.wait().unwrap();
         // It makes its folder a mount, and one that was killed leaves it.
         while Command::new("umount")
@@ -167,8 +142,4 @@ impl Drop for Engine {
             let _gone = Command::new("ctr").args(["namespaces", "remove", &namespace]).output();
         }
     }
-}
-
-fn nix_is_root() -> bool {
-    run("id", &["-u"]).trim() == "0"
 }

@@ -1,15 +1,13 @@
 //! Docker Engine that is not there, goes away and comes back, loses containers and lacks images; and a daemon that is
 //! killed beside it. All on an engine of the tests' own, one stage after the other, each bounded in time.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use serde_json::json;
 
 use crate::{
     docker::{self, Engine},
+    engines::{self, assert_unavailable, eventually, gives_no_dead_one},
     support::{Answer, Daemon, assert_status, configuration, free_port},
 };
 
@@ -47,47 +45,17 @@ fn an_engine_comes_goes_and_loses_things() {
     assert_eq!(engine.containers(), ["stranger"], "{}", daemon.log());
 }
 
-fn on_docker(daemon: &Daemon, language: &str, code: &str, wall_time_ms: u64) -> (Answer, Duration) {
-    let began = Instant::now();
-    let request = json!({
-        "language": language, "code": code, "runtime": "docker", "limits": { "wall_time_ms": wall_time_ms },
-    });
-    (daemon.try_execute(&request).unwrap(), began.elapsed())
+fn on_docker(daemon: &Daemon, code: &str, wall_time_ms: u64) -> (Answer, Duration) {
+    engines::run(daemon, "docker", "bash", code, wall_time_ms)
 }
 
-/// One sentence that says what mends it.
 #[track_caller]
-fn assert_unavailable(answer: &Answer, words: &[&str]) {
-    assert_eq!(
-        (answer.status, answer.json()["code"].as_str()),
-        (503, Some("runtime_unavailable")),
-        "{}",
-        answer.body
-    );
-    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-    for word in words {
-        assert!(detail.contains(word), "{word}: {detail}");
-    }
-    assert!(answer.header("retry-after").parse::<u64>().is_ok());
-}
-
-/// A request succeeds within the time it takes to notice.
 fn soon_runs(daemon: &Daemon) {
-    let deadline = Instant::now() + NOTICED;
-    loop {
-        let (answer, _) = on_docker(daemon, "bash", "echo again", 5000);
-        if answer.status == 200 {
-            assert_status(&answer.json(), "ok");
-            assert_eq!(answer.json()["stdout"], "again\n");
-            return;
-        }
-        assert!(Instant::now() < deadline, "{}\n{}", answer.body, daemon.log());
-        thread::sleep(Duration::from_millis(100));
-    }
+    engines::soon_runs(daemon, "docker", NOTICED);
 }
 
 fn is_not_there_at_the_start(beside: &Daemon, host: &str) {
-    let (answer, took) = on_docker(beside, "bash", "true", 1000);
+    let (answer, took) = on_docker(beside, "true", 1000);
     assert_unavailable(&answer, &[host, "start it with `systemctl start docker`"]);
     assert!(took < GRACE, "{took:?}");
     assert_status(&beside.run("bash", "true"), "ok");
@@ -103,7 +71,7 @@ fn is_there_after_all(beside: &Daemon) {
 }
 
 fn lacks_an_image(beside: &Daemon) {
-    let (answer, _) = on_docker(beside, "python", "print(1)", 1000);
+    let (answer, _) = engines::run(beside, "docker", "python", "print(1)", 1000);
     assert_unavailable(&answer, &["sandboxd images build python"]);
 }
 
@@ -112,7 +80,7 @@ fn goes_away_in_the_middle(daemon: &Daemon, engine: &mut Engine) {
     soon_runs(daemon);
     let limit = Duration::from_secs(5);
     thread::scope(|scope| {
-        let run = |code| scope.spawn(move || on_docker(daemon, "bash", code, limit.as_millis() as u64));
+        let run = |code| scope.spawn(move || on_docker(daemon, code, limit.as_millis() as u64));
         let running = ["sleep 30", "sleep 30", "echo x; sleep 30", "while :; do :; done"].map(run);
         thread::sleep(Duration::from_secs(2));
         engine.kill();
@@ -121,7 +89,7 @@ fn goes_away_in_the_middle(daemon: &Daemon, engine: &mut Engine) {
             assert!(no_verdict_of_its_own(&answer), "{}", answer.body);
         }
     });
-    let (answer, took) = on_docker(daemon, "bash", "true", 1000);
+    let (answer, took) = on_docker(daemon, "true", 1000);
     assert_unavailable(&answer, &["start it with `systemctl start docker`"]);
     assert!(took < 2 * GRACE, "{took:?}");
     thread::sleep(Duration::from_millis(1100));
@@ -150,7 +118,7 @@ fn hangs(daemon: &Daemon, engine: &Engine) {
     soon_runs(daemon);
     let limit = Duration::from_secs(3);
     let (answer, took) = thread::scope(|scope| {
-        let running = scope.spawn(|| on_docker(daemon, "bash", "sleep 30", limit.as_millis() as u64));
+        let running = scope.spawn(|| on_docker(daemon, "sleep 30", limit.as_millis() as u64));
         thread::sleep(Duration::from_secs(1));
         engine.signal("-STOP");
         let ended = running.join();
@@ -165,7 +133,7 @@ fn hangs(daemon: &Daemon, engine: &Engine) {
 fn loses_its_containers(daemon: &Daemon, engine: &Engine) {
     soon_runs(daemon);
     thread::scope(|scope| {
-        let running = scope.spawn(|| on_docker(daemon, "bash", "sleep 30", 5000));
+        let running = scope.spawn(|| on_docker(daemon, "sleep 30", 5000));
         thread::sleep(Duration::from_millis(1500));
         for name in engine.containers() {
             engine.docker(&["rm", "--force", &name]);
@@ -174,11 +142,7 @@ fn loses_its_containers(daemon: &Daemon, engine: &Engine) {
         assert_eq!(answer.status, 500, "{}", answer.body);
         assert!(took < Duration::from_secs(5), "{took:?}");
     });
-    // Those that stood ready are gone as well, and nobody is given one.
-    for _ in 0..4 {
-        let (answer, _) = on_docker(daemon, "bash", "echo fine", 5000);
-        assert_eq!((answer.status, &answer.json()["stdout"]), (200, &json!("fine\n")), "{}", answer.body);
-    }
+    gives_no_dead_one(daemon, "docker");
 }
 
 /// Killed with twenty programs running; the next one removes what was its own.
@@ -220,12 +184,4 @@ fn outlives_a_daemon(living: &Daemon, engine: &Engine) {
         next.log()
     );
     soon_runs(living);
-}
-
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::sleep(Duration::from_millis(100));
-    }
 }

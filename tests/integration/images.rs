@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{containerd, docker, support::BINARY};
+use crate::{containerd, docker, engines, support::BINARY};
 
 fn images(arguments: &[&str]) -> Output {
     Command::new(BINARY)
@@ -232,7 +232,7 @@ fn an_image_is_made_without_docker() {
         return;
     }
     if text(&built.stderr).contains("apt-get install mmdebstrap") {
-        containerd::skip("mmdebstrap is not installed");
+        engines::skip("containerd", "mmdebstrap is not installed");
         return;
     }
     assert_code(&built, 0);

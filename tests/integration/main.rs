@@ -13,6 +13,7 @@ mod containerd;
 mod containerd_faults;
 mod docker;
 mod docker_faults;
+mod engines;
 mod errors;
 mod everywhere;
 mod execute;

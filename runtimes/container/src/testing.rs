@@ -5,7 +5,10 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use sandboxd_contract::{
     Runtime,
-    testing::conformance::{self, Host},
+    testing::{
+        conformance::{self, Host},
+        holds_every_limit,
+    },
 };
 
 use crate::{Backend, ContainerConfig, ContainerRuntime};
@@ -68,11 +71,7 @@ async fn run_one(candidate: &Candidate, folder: &Path) -> Result<(usize, Vec<Str
     };
     let runtime = ContainerRuntime::start(candidate.name, Arc::clone(&candidate.backend), config)
         .map_err(|error| error.to_string())?;
-    let probe = runtime.probe().await;
-    probe.available.clone()?;
-    if let Some((limit, reason)) = probe.missing().next() {
-        return Err(format!("{} can't be held: {reason}", limit.name()));
-    }
+    holds_every_limit(&runtime.probe().await)?;
     let host = Containers { backend: Arc::clone(&candidate.backend), owner: runtime.owner().to_owned() };
     let host = Arc::new(host);
     let (passed, mut failures) =

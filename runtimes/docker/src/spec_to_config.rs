@@ -257,13 +257,13 @@ mod tests {
         }
     }
 
-    /// Holds what the API is sent against a file. To take over a change: `SANDBOXD_WRITE_SNAPSHOTS=1 cargo test`.
+    /// Holds what the API is sent against a file. To take over a change: `UPDATE_SNAPSHOTS=1 cargo test`.
     fn assert_snapshot(name: &str, sent: &impl Serialize) {
         let path = format!("{}/tests/snapshots/{name}.json", env!("CARGO_MANIFEST_DIR"));
         // By way of a value: its keys are sorted.
         let value = serde_json::to_value(sent).unwrap();
         let text = serde_json::to_string_pretty(&value).unwrap() + "\n";
-        if std::env::var_os("SANDBOXD_WRITE_SNAPSHOTS").is_some() {
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
             fs::write(&path, &text).unwrap();
         }
         assert_eq!(text, fs::read_to_string(&path).unwrap(), "{path}");

@@ -7,7 +7,10 @@ use std::{fs, process::ExitCode, sync::Arc};
 
 use sandboxd_contract::{
     KernelLimits, Runtime,
-    testing::conformance::{self, Host},
+    testing::{
+        conformance::{self, Host},
+        holds_every_limit,
+    },
 };
 use sandboxd_native::{DEFAULT_UID_BASE, NativeConfig, NativeRuntime};
 
@@ -43,11 +46,8 @@ async fn run() -> ExitCode {
         prestart: false,
     };
     let native = NativeRuntime::start("native", config).unwrap();
-    let probe = native.probe().await;
-    let gaps: Vec<_> = probe.missing().map(|(limit, reason)| format!("{}: {reason}", limit.name())).collect();
-    let trouble = probe.available.clone().err().into_iter().chain(gaps).collect::<Vec<_>>();
-    if !trouble.is_empty() {
-        println!("SKIP the native runtime can't hold every limit here: {}", trouble.join("; "));
+    if let Err(reason) = holds_every_limit(&native.probe().await) {
+        println!("SKIP the native runtime: {reason}");
         return ExitCode::from(u8::from(std::env::var_os("CI").is_some()));
     }
     let (passed, failures) =

@@ -8,6 +8,7 @@ use std::{
 
 use sandboxd_contract::{
     Command, Demand, Exit, Facts, File, FilePath, KernelLimits, Prestart, Runtime, SandboxSpec, Signal,
+    testing::holds_every_limit,
 };
 use sandboxd_native::{DEFAULT_UID_BASE, NativeConfig, NativeRuntime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -86,15 +87,13 @@ impl Rig {
             prestart: true,
         };
         let runtime = NativeRuntime::start("native", config).unwrap();
-        let probe = runtime.probe().await;
-        let gaps: Vec<_> =
-            probe.missing().map(|(limit, reason)| format!("{}: {reason}", limit.name())).collect();
-        let trouble: Vec<_> = probe.available.clone().err().into_iter().chain(gaps).collect();
-        if trouble.is_empty() {
-            return Some(Self { runtime });
+        match holds_every_limit(&runtime.probe().await) {
+            Ok(()) => Some(Self { runtime }),
+            Err(reason) => {
+                println!("SKIP the native runtime: {reason}");
+                None
+            }
         }
-        println!("SKIP the native runtime can't hold every limit here: {}", trouble.join("; "));
-        None
     }
 
     /// Ends the runtime; nothing may be left.
