@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sandboxd_contract::Runtime;
 
 use crate::{
-    config::{Config, RuntimeKind},
+    config::Config,
     engine::{CacheConfig, Engine, EngineConfig},
     executors::Catalog,
     runtimes,
@@ -87,12 +87,8 @@ impl House {
     /// daemon waits for it, and says meanwhile that it is not ready.
     pub(crate) async fn waits_for_engine(&self, config: &Config) -> bool {
         let default = &config.execution.default_runtime;
-        let outside = config
-            .runtimes
-            .iter()
-            .any(|runtime| runtime.name == *default && !matches!(runtime.kind, RuntimeKind::Native(_)));
         let runtime = self.runtimes.iter().find(|runtime| runtime.name() == default);
-        match runtime.filter(|_| outside) {
+        match runtime.filter(|_| config.depends_on_an_engine()) {
             Some(runtime) => runtime.probe().await.available.is_err(),
             None => false,
         }

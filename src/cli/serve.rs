@@ -103,7 +103,7 @@ async fn serve(
     manager.ready().await;
     tokio::select! {
         () = stop.asked() => {}
-        never = manager.keep_told(&engine, depends_on_others(config)) => match never {},
+        never = manager.keep_told(&engine, config.depends_on_an_engine()) => match never {},
     }
     manager.stopping().await;
     tracing::info!(timeout_ms = config.server.shutdown_timeout.as_millis() as u64, "draining");
@@ -128,12 +128,6 @@ async fn serve(
     if let Err(error) = serving.await {
         tracing::error!(%error, "the HTTP server failed");
     }
-}
-
-/// Whether programs run in an engine that is not ours to mend.
-fn depends_on_others(config: &Config) -> bool {
-    let default = &config.execution.default_runtime;
-    config.runtimes.iter().any(|runtime| runtime.name == *default && runtime.kind.has_images())
 }
 
 /// SIGTERM and SIGINT alike.

@@ -52,6 +52,12 @@ impl Config {
         let others = self.runtimes.iter().map(|runtime| &runtime.name).filter(|name| *name != default);
         std::iter::once(default).chain(others).cloned().collect()
     }
+
+    /// Whether the default runtime's programs run in an engine outside of us, that comes and goes and is not ours to mend.
+    pub fn depends_on_an_engine(&self) -> bool {
+        let default = &self.execution.default_runtime;
+        self.runtimes.iter().any(|runtime| runtime.name == *default && runtime.kind.has_images())
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -33,6 +33,11 @@ pub fn image_of(executor: &str) -> String {
     format!("sandboxd/{executor}:latest")
 }
 
+/// The executor whose image has this name, if it is one's.
+pub fn executor_of(image: &str) -> Option<&str> {
+    image.strip_prefix("sandboxd/")?.strip_suffix(":latest")
+}
+
 /// One engine, as configured.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {

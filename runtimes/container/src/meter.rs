@@ -50,12 +50,7 @@ impl Meter {
         gvisor: bool,
         installed: &KernelLimits,
     ) -> Self {
-        let installed = Limits {
-            memory_bytes: Some(installed.memory_bytes),
-            tasks: Some(host_tasks(installed.tasks, gvisor)),
-            cpu_millis: installed.cpu_millis,
-        };
-        let adopted = pid.map(|pid| Adopted::of_process(pid, installed));
+        let adopted = pid.map(|pid| Adopted::of_process(pid, of_the_group(installed, gvisor)));
         let group = match adopted {
             Some(Ok(adopted)) => Some(Mutex::new(Group { last: adopted.usage(), adopted })),
             Some(Err(error)) => {
@@ -98,12 +93,7 @@ impl Meter {
     /// Writes the cgroup itself, which takes microseconds; `false` where that is only the engine's to do.
     fn install(&self, wanted: &KernelLimits) -> Result<bool> {
         let Some(group) = &self.group else { return Ok(false) };
-        let wanted = Limits {
-            memory_bytes: Some(wanted.memory_bytes),
-            tasks: Some(host_tasks(wanted.tasks, self.gvisor)),
-            cpu_millis: wanted.cpu_millis,
-        };
-        match locked(group).adopted.set(&wanted) {
+        match locked(group).adopted.set(&of_the_group(wanted, self.gvisor)) {
             Ok(()) => Ok(true),
             Err(error) if matches!(error.errno, Errno::EACCES | Errno::EPERM | Errno::EROFS) => Ok(false),
             Err(error) => Err(not_held(KernelLimit::Memory, error)),
@@ -172,6 +162,15 @@ impl Meter {
             None => {}
         }
         facts
+    }
+}
+
+/// What of these the cgroup holds.
+fn of_the_group(limits: &KernelLimits, gvisor: bool) -> Limits {
+    Limits {
+        memory_bytes: Some(limits.memory_bytes),
+        tasks: Some(host_tasks(limits.tasks, gvisor)),
+        cpu_millis: limits.cpu_millis,
     }
 }
 

@@ -19,7 +19,7 @@ use containerd_client::services::v1::{
     ListImagesRequest,
     snapshots::{StatSnapshotRequest, UsageRequest},
 };
-use sandboxd_container::backend::image_of;
+use sandboxd_container::backend::{self, image_of};
 use sandboxd_container::images::{Image, ImageError, ImageStore, Progress, Recipe};
 
 use self::{
@@ -147,6 +147,5 @@ impl ImageStore for ContainerdImages {
 /// The executor whose image has this name.
 fn executor_of(name: &str) -> Option<String> {
     let short = name.strip_prefix(REGISTRY).unwrap_or(name);
-    let executor = short.strip_prefix("sandboxd/")?.strip_suffix(":latest")?;
-    (image_of(executor) == short).then(|| executor.to_owned())
+    backend::executor_of(short).map(str::to_owned)
 }

@@ -24,7 +24,7 @@ use bollard::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use sandboxd_container::{
-    backend::image_of,
+    backend::{executor_of, image_of},
     images::{Image, ImageError, ImageStore, Progress, Recipe},
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -147,8 +147,7 @@ async fn list(docker: &Docker) -> Result<Vec<Image>, ImageError> {
     let mut images = Vec::new();
     for summary in &summaries {
         for name in &summary.repo_tags {
-            let executor = name.strip_prefix("sandboxd/").and_then(|rest| rest.strip_suffix(":latest"));
-            images.extend(executor.filter(|executor| image_of(executor) == *name).map(|executor| Image {
+            images.extend(executor_of(name).map(|executor| Image {
                 executor: executor.to_owned(),
                 name: name.clone(),
                 id: summary.id.clone(),
