@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 make/services.sh up
 cargo build --locked
-make/images.sh "${CARGO_TARGET_DIR:-target}/debug/sandboxd" || [ -z "${CI:-}" ]
+target=$(realpath "${CARGO_TARGET_DIR:-target}")
+make/images.sh "$target/debug/sandboxd" || [ -z "${CI:-}" ]
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
@@ -13,6 +14,17 @@ skipped=$(grep -c '^SKIP' "$log" || true)
 if [ -n "${CI:-}" ] && [ "$skipped" -gt 0 ]; then
   echo "In CI nothing may be skipped:"
   grep '^SKIP' "$log"
+  status=1
+fi
+# Daemons of the tests end with them; they may still be finishing.
+daemons() { pgrep -af "^$target/debug/sandboxd serve --config ${TMPDIR:-/tmp}/" || true; }
+for _ in {1..50}; do
+  [ -n "$(daemons)" ] || break
+  sleep 0.2
+done
+if [ -n "$(daemons)" ]; then
+  echo "Daemons of the tests still run:"
+  daemons
   status=1
 fi
 awk -v skipped="$skipped" '

@@ -22,11 +22,25 @@ thread_local! {
 
 /// The daemon that most tests share, or that of the runtime which they are run on again.
 pub(crate) fn shared() -> &'static Daemon {
-    static SHARED: OnceLock<Daemon> = OnceLock::new();
-    // Everything waits its turn here, however many tests run at once.
+    static SHARED: OnceLock<(Daemon, Child)> = OnceLock::new();
     HERE.get().unwrap_or_else(|| {
-        SHARED.get_or_init(|| Daemon::start("---[execution]\nqueue_timeout_ms = 300000\n"))
+        let (daemon, _watcher) = SHARED.get_or_init(|| {
+            // Everything waits its turn here, however many tests run at once.
+            let daemon = Daemon::start("---[execution]\nqueue_timeout_ms = 300000\n");
+            let watcher = end_with_us(&daemon);
+            (daemon, watcher)
+        });
+        daemon
     })
+}
+
+/// Has a daemon end once this process has, however that ends, and its folder with it: what is static is never dropped.
+fn end_with_us(daemon: &Daemon) -> Child {
+    // The pipe closes with this process.
+    const SCRIPT: &str = "read -r _; kill $0; while kill -0 $0; do sleep 0.1; done; rm -r \"$1\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", SCRIPT, &daemon.pid().to_string()]).arg(daemon.folder.path());
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Runs a test with another daemon for it to share; it may hand the daemon to threads of its own.
@@ -38,7 +52,7 @@ pub(crate) fn with_shared(daemon: &'static Daemon, test: &fn()) {
 pub(crate) struct Daemon {
     child: Mutex<Child>,
     pub(crate) url: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     log: Arc<Mutex<String>>,
     agent: ureq::Agent,
 }
@@ -90,13 +104,7 @@ impl Daemon {
             .max_idle_connections_per_host(100)
             .build()
             .new_agent();
-        Self {
-            child: Mutex::new(child),
-            url: format!("http://127.0.0.1:{port}"),
-            _folder: folder,
-            log,
-            agent,
-        }
+        Self { child: Mutex::new(child), url: format!("http://127.0.0.1:{port}"), folder, log, agent }
     }
 
     pub(crate) fn await_ready(&self) {
