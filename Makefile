@@ -31,7 +31,7 @@ test: languages ## every test; privileged ones print SKIP and why where they can
 	@make/need-tools.sh
 	@tests/run.sh
 
-test-vm: ## the conformance suite on cgroup v2, as root and unprivileged, in an emulated machine
+test-vm: ## the conformance suite on cgroup v2, and the units under systemd, in an emulated machine
 	@make/need-tools.sh
 	@tests/vm/run.sh
 

@@ -1,37 +1,11 @@
 #!/usr/bin/env bash
 # The conformance suite on Debian 12's own kernel with cgroup v2, in an emulated machine: as root, and as a user to
 # whom a cgroup is delegated as systemd does it. It needs no KVM and no image: the machine's file system is an archive
-# of this host's programs, and the kernel comes from a Debian package.
+# of this host's programs, and the kernel comes from a Debian package. Then systemd runs us,
+# in a machine of its own: service.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cache=$PWD/.cache/vm
-mkdir -p "$cache"
-
-need() {
-  local missing=()
-  command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
-  command -v cpio >/dev/null || missing+=(cpio)
-  [ -x /bin/busybox ] || missing+=(busybox-static)
-  [ ${#missing[@]} -eq 0 ] && return
-  if [ "$(id -u)" -eq 0 ]; then
-    apt-get install -y -q --no-install-recommends "${missing[@]}"
-  else
-    echo "SKIP the emulated machine: run 'apt-get install ${missing[*]}' as root first"
-    exit 0
-  fi
-}
-
-# The newest cloud kernel of this Debian, unpacked and not installed.
-kernel() {
-  [ -e "$cache/vmlinuz" ] && return
-  local package work
-  [ "$(id -u)" -eq 0 ] && apt-get update -q >/dev/null
-  package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1)
-  work=$(mktemp -d)
-  (cd "$work" && apt-get download -q "$package" && dpkg-deb -x ./*.deb tree)
-  cp "$work"/tree/boot/vmlinuz-* "$cache/vmlinuz"
-  rm -rf "$work"
-}
+. tests/vm/machine.sh
 
 # Copies a program and the libraries it loads to the same places below $root.
 take() {
@@ -81,9 +55,8 @@ suite=$(cargo test --locked -p sandboxd-native --test conformance --no-run --mes
   sed -n 's/.*"executable":"\([^"]*conformance[^"]*\)".*/\1/p' | tail -n 1)
 archive "$suite"
 log=$cache/console.log
-timeout "${SANDBOXD_VM_TIMEOUT_S:-900}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2048 -smp 2 \
-  -display none -serial stdio -monitor none -no-reboot \
-  -kernel "$cache/vmlinuz" -initrd "$cache/initrd.gz" -append "console=ttyS0 quiet panic=-1" </dev/null |
+boot "$cache/initrd.gz" |
   tr -d '\r' | tee "$log" | grep -E --line-buffered '^(test |----|== |SKIP|thread|called)'
 passed=$(grep -c '^== passed' "$log" || true)
 [ "$passed" -eq 2 ] || { echo "the emulated machine: $passed of 2 suites passed (see $log)" >&2; exit 1; }
+tests/vm/service.sh

@@ -1,0 +1,240 @@
+#!/usr/bin/python3
+"""Our units under a real systemd with cgroup v2: what an operator does, and what must be left afterwards.
+
+Runs as root in the machine of service.sh. Each check is a function, in the order of this file; the first that fails
+ends it. Times are generous: the machine is emulated.
+"""
+
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+SOCKET = "/run/sandboxd/sandboxd.sock"
+CGROUP = pathlib.Path("/sys/fs/cgroup/sandboxd.slice")
+SERVICE = "sandboxd.service"
+PATIENCE_S = 60
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def show(name, unit=SERVICE):
+    return run("systemctl", "show", "--value", "-p", name, unit).strip()
+
+
+def wait_for(what, condition):
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not after {PATIENCE_S} s"
+        time.sleep(0.1)
+
+
+def request(method, path, body=None):
+    connection = http.client.HTTPConnection("localhost", timeout=PATIENCE_S)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(PATIENCE_S)
+    connection.sock.connect(SOCKET)
+    headers = {"content-type": "application/json"} if body else {}
+    connection.request(method, path, body and json.dumps(body), headers)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+def execute(code, **more):
+    status, text = request("POST", "/api/execute", {"language": "python", "code": code, **more})
+    assert status == 200, f"{status} {text}"
+    return json.loads(text)
+
+
+def works():
+    answer = execute("print(6 * 7)")
+    assert (answer["status"], answer["stdout"]) == ("ok", "42\n"), answer
+
+
+def processes():
+    """Every process of the user, and every process in a cgroup of ours."""
+    found = set()
+    user = int(run("id", "-u", "sandboxd"))
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            ours = "/sandboxd.slice" in (folder / "cgroup").read_text()
+            if ours or os.stat(folder).st_uid == user:
+                found.add(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def instances():
+    """One for each daemon that made cgroups which are still there."""
+    return sorted(path.name for path in CGROUP.glob("sandboxd.service/sandboxd/*") if path.is_dir())
+
+
+def check_it_is_installed_and_starts():
+    run("systemd-sysusers")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "enable", "--now", SERVICE)
+    assert show("ActiveState") == "active"
+    status = pathlib.Path(f"/proc/{show('MainPID')}/status").read_text()
+    uid = run("id", "-u", "sandboxd").strip()
+    assert uid != "0" and re.search(rf"^Uid:\t{uid}\t{uid}\t{uid}\t{uid}$", status, re.M), status
+    for kind in ["Inh", "Prm", "Eff", "Bnd", "Amb"]:
+        assert re.search(rf"^Cap{kind}:\t0+$", status, re.M), status
+    mode = run("stat", "-c", "%U %G %a", SOCKET).strip()
+    assert mode == "root sandboxd 660", mode
+    assert show("StatusText").startswith("0 running, 0 queued"), show("StatusText")
+
+
+def check_doctor_is_content():
+    """Under everything that the unit holds back, in a cgroup of its own."""
+    unit = pathlib.Path(f"/etc/systemd/system/{SERVICE}").read_text()
+    unit = re.sub(r"(?m)^(Requires|After|Watchdog|Restart|Also|WantedBy).*\n", "", unit)
+    unit = unit.replace("Type=notify", "Type=oneshot").replace("sandboxd serve", "sandboxd doctor")
+    unit = unit.replace("[Service]", "[Service]\nStandardOutput=file:/run/doctor")
+    pathlib.Path("/run/systemd/system").mkdir(exist_ok=True)
+    pathlib.Path("/run/systemd/system/doctor.service").write_text(unit)
+    run("systemctl", "daemon-reload")
+    subprocess.run(["systemctl", "start", "doctor.service"], check=False)
+    said = pathlib.Path("/run/doctor").read_text()
+    bad = [line for line in said.splitlines() if not re.match(r"ok |degraded +language ", line)]
+    assert said and not bad, said
+    assert show("Result", "doctor.service") == "success", said
+    assert len(re.findall(r"(?m)^ok .*: limit \w+ +held$", said)) >= 7, said
+
+
+def check_verdicts_come_from_delegated_cgroups():
+    works()
+    answer = execute("b = bytearray(512 << 20)\nprint(len(b))", limits={"memory_bytes": 64 << 20})
+    assert answer["status"] == "memory_limit_exceeded", answer
+    many = "import os, time\nfor _ in range(99):\n    if os.fork() == 0:\n        time.sleep(9)"
+    answer = execute(many, limits={"processes": 16})
+    assert answer["status"] == "runtime_error" and "BlockingIOError" in answer["stderr"], answer
+    answer = execute("while True: pass", limits={"wall_time_ms": 10000, "cpu_time_ms": 500})
+    assert answer["status"] == "time_limit_exceeded", answer
+    # A sandbox that ran out of memory is a verdict, and nothing that systemd acts on.
+    assert (show("ActiveState"), show("NRestarts")) == ("active", "0")
+    works()
+
+
+def check_the_daemon_has_no_network():
+    links = run("nsenter", "-t", show("MainPID"), "-n", "cat", "/proc/self/net/dev")
+    assert [line.split(":")[0].strip() for line in links.splitlines()[2:]] == ["lo"], links
+
+
+def check_a_killed_daemon_is_followed_by_a_clean_one():
+    before, old = processes(), instances()
+    assert len(old) == 1, old
+
+    def lost():
+        try:
+            execute("import time; time.sleep(9)")
+        except (OSError, http.client.HTTPException):
+            answers.append("lost")
+
+    answers = []
+    client = threading.Thread(target=lost)
+    client.start()
+    wait_for("a program that runs", lambda: show("StatusText").startswith("1 running"))
+    before |= processes()
+    run("systemctl", "kill", "-s", "KILL", "--kill-who=main", SERVICE)
+    wait_for("a restart", lambda: (show("NRestarts"), show("ActiveState")) == ("1", "active"))
+    client.join()
+    assert answers == ["lost"], answers
+    left = before & processes()
+    assert not left, left
+    now = instances()
+    assert len(now) == 1 and now != old, (old, now)
+    works()
+
+
+def check_a_daemon_that_hangs_is_replaced():
+    folder = pathlib.Path(f"/run/systemd/system/{SERVICE}.d")
+    folder.mkdir()
+    (folder / "soon.conf").write_text("[Service]\nWatchdogSec=8\nTimeoutAbortSec=1\n")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", SERVICE)
+    # It is fed, for it lives for longer than that.
+    hung = show("MainPID")
+    time.sleep(20)
+    assert show("MainPID") == hung, "a daemon that works was replaced"
+    os.kill(int(hung), signal.SIGSTOP)
+    wait_for("another daemon", lambda: show("ActiveState") == "active" and show("MainPID") not in ("0", hung))
+    (folder / "soon.conf").unlink()
+    run("systemctl", "daemon-reload")
+    works()
+
+
+def check_a_restart_refuses_nobody():
+    over = threading.Event()
+    answers = []
+
+    def client():
+        while not over.is_set():
+            try:
+                answers.append(request("GET", "/healthz")[0])
+            except (OSError, http.client.HTTPException) as error:
+                answers.append(repr(error))
+
+    asking = threading.Thread(target=client)
+    asking.start()
+    time.sleep(1)
+    old = show("MainPID")
+    run("systemctl", "restart", SERVICE)
+    assert show("MainPID") != old
+    time.sleep(1)
+    over.set()
+    asking.join()
+    assert len(answers) > 5 and set(answers) == {200}, answers
+
+
+def check_a_connection_starts_it():
+    run("systemctl", "stop", SERVICE)
+    assert show("ActiveState") == "inactive"
+    assert not processes() and not (CGROUP / SERVICE).exists(), processes()
+    works()
+    assert show("ActiveState") == "active"
+
+
+def check_nothing_is_left_when_it_is_stopped():
+    run("systemctl", "stop", SERVICE, "sandboxd.socket")
+    assert show("Result") == "success", show("Result")
+    assert not processes(), processes()
+    wait_for("an empty slice", lambda: not [path for path in CGROUP.glob("*") if path.is_dir()])
+    assert not os.path.exists(SOCKET)
+    journal = run("journalctl", "-b", "-u", SERVICE, "--no-pager", "-o", "cat")
+    assert "could not shut down cleanly" not in journal, journal
+
+
+def main():
+    checks = [(name, check) for name, check in list(globals().items()) if name.startswith("check_")]
+    for name, check in checks:
+        name = name.removeprefix("check_")
+        began = time.monotonic()
+        try:
+            check()
+        except Exception:  # Whatever it is, it is told.
+            print(f"test {name} ... FAILED")
+            journal = run("journalctl", "-b", "--no-pager", "-n", "30", "-o", "short-monotonic")
+            for line in (traceback.format_exc() + journal).splitlines():
+                print(f"    {line[:300]}")
+            print("== failed", flush=True)
+            sys.exit(1)
+        print(f"test {name} ... ok ({time.monotonic() - began:.0f} s)", flush=True)
+    print(f"== passed: {len(checks)} checks of the service", flush=True)
+
+
+main()
