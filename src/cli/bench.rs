@@ -42,6 +42,9 @@ pub(super) struct BenchArgs {
     /// How long each figure is measured, in milliseconds
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     time_ms: u64,
+    /// A pause after each run where one runs at a time, in milliseconds, so that what is made ahead is there; 0: none
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pause_ms: u64,
     /// Also 'docker run' or 'ctr run' of the same program, on runtimes of that kind
     #[arg(long)]
     peers: bool,
@@ -81,7 +84,8 @@ pub(super) fn run(args: &BenchArgs, config: Option<&Path>) -> Result<()> {
     let idle_rss = daemon.rss_bytes();
     let runtimes = daemon.runtimes(&args.runtimes)?;
     let works = names.iter().map(|name| name.prepare(&scratch.path)).collect::<Result<Vec<_>>>()?;
-    let pace = Pace::new(&args.concurrency, Duration::from_millis(args.time_ms));
+    let (time, pause) = (Duration::from_millis(args.time_ms), Duration::from_millis(args.pause_ms));
+    let pace = Pace::new(&args.concurrency, time, pause);
     let mut rows = Vec::new();
     for runtime in &runtimes {
         for work in &works {

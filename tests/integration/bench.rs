@@ -36,17 +36,17 @@ fn a_daemon_that_runs_already() {
         "--url",
         url,
         "--language",
-        "c",
+        "binary",
         "--language",
-        "cpp",
+        "c",
         "--concurrency",
         "1",
         "--concurrency",
         "2",
     ]);
     let compiled =
-        |count| ["by hand, compiled", "by hand", "ready", "cold"].map(|way| ("cpp", count, way)).into_iter();
-    let binary = |count| ["by hand", "ready"].map(|way| ("c", count, way)).into_iter();
+        |count| ["by hand, compiled", "by hand", "ready", "cold"].map(|way| ("c", count, way)).into_iter();
+    let binary = |count| ["by hand", "ready"].map(|way| ("binary", count, way)).into_iter();
     let expected: Vec<_> = binary(1).chain(binary(2)).chain(compiled(1)).chain(compiled(2)).collect();
     assert_eq!(ways(&answer), expected);
     // Somebody else's daemon shows no memory.

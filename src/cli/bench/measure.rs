@@ -21,10 +21,12 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(super) struct Pace {
     concurrency: Vec<usize>,
     turn: Duration,
+    /// After each run where one runs at a time: callers who don't come one upon the other find ready what is made ahead.
+    pause: Duration,
 }
 
 impl Pace {
-    pub(super) fn new(concurrency: &[u16], each: Duration) -> Self {
+    pub(super) fn new(concurrency: &[u16], each: Duration, pause: Duration) -> Self {
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         let mut concurrency: Vec<_> = concurrency.iter().map(|count| usize::from(*count)).collect();
         if concurrency.is_empty() {
@@ -32,7 +34,11 @@ impl Pace {
         }
         concurrency.sort_unstable();
         concurrency.dedup();
-        Self { concurrency, turn: each / ROUNDS }
+        Self { concurrency, turn: each / ROUNDS, pause }
+    }
+
+    fn pause(&self, concurrency: usize) -> Duration {
+        if concurrency == 1 { self.pause } else { Duration::ZERO }
     }
 }
 
@@ -79,8 +85,9 @@ pub(super) struct Samples {
     pub parts: [Vec<Duration>; PARTS.len()],
     pub errors: usize,
     pub first_error: Option<String>,
-    /// While runs were under way.
+    /// While runs were under way, the pauses between them left out.
     pub busy: Duration,
+    paused: Duration,
 }
 
 pub(super) const PARTS: [&str; 4] = ["queue", "sandbox", "compile", "run"];
@@ -96,6 +103,7 @@ impl Samples {
             mine.extend(theirs);
         }
         self.errors += other.errors;
+        self.paused += other.paused;
         self.first_error = self.first_error.take().or(other.first_error);
     }
 
@@ -159,7 +167,7 @@ pub(super) fn all(
                 round + 1
             ));
             for (who, samples) in &mut all {
-                subject.turn(*who, concurrency, pace.turn, samples)?;
+                subject.turn(*who, concurrency, pace, samples)?;
             }
         }
         rows.extend(compare(all).map(|(who, samples, floor)| Row {
@@ -215,8 +223,8 @@ impl Subject<'_> {
     }
 
     /// A closed loop: so many callers, each starting its next run when the last has ended, at least one.
-    fn turn(&self, who: Who, concurrency: usize, limit: Duration, samples: &mut Samples) -> Result<()> {
-        let began = Instant::now();
+    fn turn(&self, who: Who, concurrency: usize, pace: &Pace, samples: &mut Samples) -> Result<()> {
+        let (began, pause) = (Instant::now(), pace.pause(concurrency));
         let caller = |place| {
             let (mut own, mut client) = (Samples::default(), None);
             loop {
@@ -226,9 +234,12 @@ impl Subject<'_> {
                     client = None;
                 }
                 own.note(ran);
-                if began.elapsed() >= limit {
+                if began.elapsed() >= pace.turn {
                     return own;
                 }
+                let pausing = Instant::now();
+                thread::sleep(pause);
+                own.paused += pausing.elapsed();
             }
         };
         let all: Vec<_> = thread::scope(|scope| {
@@ -238,7 +249,7 @@ impl Subject<'_> {
         for own in all {
             samples.add(own?);
         }
-        samples.busy += began.elapsed();
+        samples.busy += began.elapsed().saturating_sub(std::mem::take(&mut samples.paused));
         Ok(())
     }
 

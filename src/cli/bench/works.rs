@@ -22,6 +22,8 @@ pub(super) enum WorkName {
     /// console.log(1)
     Javascript,
     /// A static hello of a few kilobytes, compiled before
+    Binary,
+    /// Hello with <stdio.h> at -O2, compile and run
     C,
     /// Hello with <iostream>, compile and run
     Cpp,
@@ -53,7 +55,7 @@ enum Source {
     Binary(String),
 }
 
-const HELLO_C: &str = r#"
+const HELLO_BINARY: &str = r#"
 static long call(long number, long a, const char *b, long c) {
     long result;
     __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
@@ -61,21 +63,26 @@ static long call(long number, long a, const char *b, long c) {
 }
 void _start(void) { call(1, 1, "hello\n", 6); call(60, 0, 0, 0); }
 "#;
+const HELLO_C: &str = "#include <stdio.h>\nint main(void) { puts(\"hello\"); }\n";
 const HELLO_CPP: &str = "#include <iostream>\nint main() { std::cout << \"hello\\n\"; }\n";
 const HELLO_BITS: &str = "#include <bits/stdc++.h>\nint main() { std::cout << \"hello\\n\"; }\n";
 const HELLO_JAVA: &str =
     "public class Main { public static void main(String[] args) { System.out.println(\"hello\"); } }\n";
 
+/// As the executors have them.
+const GCC: [&str; 5] = ["gcc", "-O2", "-std=gnu17", "-Wall", "-pthread"];
+const GXX: [&str; 5] = ["g++", "-O2", "-std=gnu++20", "-Wall", "-pthread"];
+
 impl WorkName {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Python, Self::Javascript, Self::C, Self::Cpp, Self::CppBits, Self::Java];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Python, Self::Javascript, Self::Binary, Self::C, Self::Cpp, Self::CppBits, Self::Java];
 
     /// The language whose toolchain can be warmed up.
     pub(super) fn prepared_language(self) -> Option<&'static str> {
         match self {
             Self::Cpp | Self::CppBits => Some("cpp"),
             Self::Java => Some("java"),
-            Self::Python | Self::Javascript | Self::C => None,
+            Self::Python | Self::Javascript | Self::Binary | Self::C => None,
         }
     }
 
@@ -84,9 +91,10 @@ impl WorkName {
         let work = match self {
             Self::Python => script(scratch, "python", "python3", "-c", "main.py", "print(1)")?,
             Self::Javascript => script(scratch, "javascript", "node", "-e", "main.js", "console.log(1)")?,
-            Self::C => binary(scratch)?,
-            Self::Cpp => cpp(scratch, "cpp", HELLO_CPP)?,
-            Self::CppBits => cpp(scratch, "cpp-bits", HELLO_BITS)?,
+            Self::Binary => binary(scratch)?,
+            Self::C => native(scratch, "c", "c", &GCC, HELLO_C)?,
+            Self::Cpp => native(scratch, "cpp", "cpp", &GXX, HELLO_CPP)?,
+            Self::CppBits => native(scratch, "cpp-bits", "cpp", &GXX, HELLO_BITS)?,
             Self::Java => java(scratch)?,
         };
         if work.is_compiled() {
@@ -133,30 +141,37 @@ fn script(
 }
 
 fn binary(scratch: &Path) -> Result<Work> {
-    let source = write(scratch, "c", "hello.c", HELLO_C)?;
+    let source = write(scratch, "binary", "hello.c", HELLO_BINARY)?;
     let program = source.with_file_name("hello");
     let mut compile = words(["gcc", "-O2", "-static", "-nostdlib", "-fno-stack-protector", "-s", "-o"]);
     compile.extend([&program, &source].map(|path| path.display().to_string()));
     floor::spawn(&compile)?;
     let content = fs::read(&program).map_err(step("read a program"))?;
     Ok(Work {
-        name: "c",
+        name: "binary",
         language: "binary",
         compile: None,
         run: vec![program.display().to_string()],
         one_liner: None,
         source: Source::Binary(base64::engine::general_purpose::STANDARD.encode(content)),
-        folder: scratch.join("c"),
+        folder: scratch.join("binary"),
     })
 }
 
-fn cpp(scratch: &Path, name: &'static str, code: &'static str) -> Result<Work> {
-    let source = write(scratch, name, "main.cpp", code)?;
-    let mut compile = words(["g++", "-O2", "-std=gnu++20", "-Wall", "-pthread", "-o", "{out}/a.out"]);
-    compile.push(source.display().to_string());
+/// Compiled to a program of its own.
+fn native(
+    scratch: &Path,
+    name: &'static str,
+    language: &'static str,
+    compiler: &[&str],
+    code: &'static str,
+) -> Result<Work> {
+    let source = write(scratch, name, &format!("main.{language}"), code)?;
+    let mut compile: Vec<_> = compiler.iter().map(|word| (*word).to_owned()).collect();
+    compile.extend(words(["-o", "{out}/a.out", &source.display().to_string()]));
     Ok(Work {
         name,
-        language: "cpp",
+        language,
         compile: Some(compile),
         run: words(["{out}/a.out"]),
         one_liner: None,
