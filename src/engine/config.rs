@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::LimitPolicy;
 use super::cache::CacheConfig;
 use super::custody::{PROBE_SANDBOXES, SANDBOXES_PER_EXECUTION};
+use crate::executors::Phase;
 
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -32,6 +33,13 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
+    pub fn policy(&self, phase: Phase) -> &LimitPolicy {
+        match phase {
+            Phase::Compile => &self.compile,
+            Phase::Run => &self.run,
+        }
+    }
+
     /// Sandboxes that can exist at once on all runtimes together, those included that are being destroyed behind an
     /// answer and those in which the engine looks for itself. A runtime that makes fewer lets the rest wait.
     pub fn most_sandboxes(&self) -> usize {

@@ -202,54 +202,63 @@ fn phases(
     let run_command = executor.run_command(&vars, &submission.args, &submission.env);
 
     let config = ground.config;
-    let phase = |command, limits: Limits, default: Limits, own_path| PhasePlan {
-        own_risk: own_path || own_risk(&command, &limits, &default),
-        command,
-        limits,
-        kernel: kernel_limits(&limits, config.cpu_millis),
-        prestart: None,
+    let phase = |phase, command, limits: Limits, default: Limits, own_path| {
+        let kernel = kernel_limits(&limits, config.cpu_millis);
+        PhasePlan {
+            own_risk: own_path || own_risk(&command, &limits, &default),
+            prestart: prestart(executor, phase, &paths, &command, &kernel, config),
+            command,
+            limits,
+            kernel,
+        }
     };
     let compile_default = executor.default_limits(Phase::Compile, &config.compile);
     let run_default = executor.default_limits(Phase::Run, &config.run);
     let own_path = submission.env.iter().any(|(name, _)| name == "PATH");
-    let mut run = phase(run_command, run, run_default, own_path);
-    run.prestart = prestart(executor, &paths, &run, config);
-    (compile_command.map(|command| phase(command, compile, compile_default, false)), run)
+    let compile =
+        compile_command.map(|command| phase(Phase::Compile, command, compile, compile_default, false));
+    (compile, phase(Phase::Run, run_command, run, run_default, own_path))
 }
 
 /// What stands ready is what most ask for: no arguments, no variables, the usual limits of a process.
 fn prestart(
     executor: &Executor,
+    phase: Phase,
     files: &[FilePath],
-    run: &PhasePlan,
+    command: &Command,
+    limits: &KernelLimits,
     config: &EngineConfig,
 ) -> Option<Arc<Prestart>> {
+    let (prestart, usual) = usual_prestart(executor, phase, files, config)?;
+    let fits =
+        prestart.command == *command && files.contains(&prestart.script) && limits.same_for_a_process(&usual);
+    fits.then(|| Arc::new(prestart))
+}
+
+/// With the limits that it is started under.
+fn usual_prestart(
+    executor: &Executor,
+    phase: Phase,
+    files: &[FilePath],
+    config: &EngineConfig,
+) -> Option<(Prestart, KernelLimits)> {
     if config.without_prestart.contains(&executor.id) {
         return None;
     }
-    let usual = executor.default_limits(Phase::Run, &config.run);
-    let prestart = executor.prestart(files, &usual)?;
-    let fits = prestart.command == run.command
-        && files.contains(&prestart.script)
-        && run.kernel.same_for_a_process(&kernel_limits(&usual, config.cpu_millis));
-    fits.then(|| Arc::new(prestart))
+    let usual = executor.default_limits(phase, config.policy(phase));
+    Some((executor.prestart(phase, files, &usual)?, kernel_limits(&usual, config.cpu_millis)))
 }
 
 /// What an executor's sandboxes are most often asked for: one for each phase.
 pub(super) fn usual_specs(executor: &Executor, config: &EngineConfig) -> Vec<SandboxSpec> {
-    let spec = |phase, policy, prestart| SandboxSpec {
+    let spec = |phase| SandboxSpec {
         executor: executor.id.clone(),
-        limits: kernel_limits(&executor.default_limits(phase, policy), config.cpu_millis),
-        prestart,
+        limits: kernel_limits(&executor.default_limits(phase, config.policy(phase)), config.cpu_millis),
+        prestart: usual_prestart(executor, phase, &[], config).map(|(prestart, _)| Arc::new(prestart)),
         demand: Demand::Standing,
     };
-    let usual = executor.default_limits(Phase::Run, &config.run);
-    let prestart = executor
-        .prestart(&[], &usual)
-        .filter(|_| !config.without_prestart.contains(&executor.id))
-        .map(Arc::new);
-    let compile = executor.compile.as_ref().map(|_| spec(Phase::Compile, &config.compile, None));
-    compile.into_iter().chain([spec(Phase::Run, &config.run, prestart)]).collect()
+    let compile = executor.compile.as_ref().map(|_| spec(Phase::Compile));
+    compile.into_iter().chain([spec(Phase::Run)]).collect()
 }
 
 pub(crate) fn kernel_limits(limits: &Limits, cpu_millis: Option<u32>) -> KernelLimits {

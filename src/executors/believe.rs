@@ -14,7 +14,7 @@ use super::manifest::{
 };
 use super::source::{Declared, SourceName};
 use super::template::{self, CommandTemplate, TextTemplate};
-use super::{CompileStep, Example, Executor, Prepare, RunStep, SelfTest, Step};
+use super::{CompileStep, Example, Executor, Prepare, SelfTest, Step};
 use crate::engine::{LimitName, LimitRequest};
 
 /// The share of a memory limit that `{heap_mib}` is where a manifest says nothing.
@@ -36,12 +36,10 @@ pub(super) fn executor(folder: &Folder) -> Result<Executor, Vec<ManifestError>> 
     check.at_least_one("version_command", &written.version_command);
     let env = check.env("env", &written.env, template::constant);
     let source_is_executable = written.source.executable;
-    let is_plain = written.source.declared.is_none() && !written.source.name.contains('/');
     let source_name = check.source(written.source);
     let compile = written.compile.map(|section| check.compile(section));
     let run = check.step("run", &written.run);
-    let prestart_unless =
-        written.run.prestart.map(|section| check.prestart(&section, is_plain && compile.is_none()));
+    check.can_wait(compile.as_ref(), &run, source_name.as_ref());
     let example = check.program("example.file", &written.example.file);
     let self_test = check.program("self_test.file", &written.self_test.file);
     let prepare = written.prepare.map(|section| check.prepare(&section));
@@ -60,7 +58,7 @@ pub(super) fn executor(folder: &Folder) -> Result<Executor, Vec<ManifestError>> 
         version_command: written.version_command,
         env,
         compile,
-        run: RunStep { step: run, prestart_unless },
+        run,
         example: Example { name: example.0, code: example.1 },
         self_test: SelfTest {
             name: self_test.0,
@@ -173,17 +171,30 @@ impl Check<'_> {
         CompileStep { artifacts, step: self.step("compile", &step), args }
     }
 
-    /// The interpreter waits at a name in the working directory itself that does not depend on the code.
-    fn prestart(&mut self, section: &PrestartSection, is_plain: bool) -> Vec<Glob> {
-        if !is_plain {
-            let message = "is for a language that is not compiled and whose source.name is always the same, without '/'";
-            self.error("run.prestart", message);
+    /// Who waits does so at the name of the source, in the working directory itself; and a program that is compiled is
+    /// not what was submitted.
+    fn can_wait(&mut self, compile: Option<&CompileStep>, run: &Step, source: Option<&SourceName>) {
+        let waits = |step: &Step| step.prestart_unless.is_some();
+        let is_deep = source.is_some_and(|source| source.usual().as_str().contains('/'));
+        if waits(run) && (is_deep || compile.is_some()) {
+            self.error(
+                "run.prestart",
+                "is for a language that is not compiled and whose source.name has no '/'",
+            );
         }
-        let mut unless = Vec::with_capacity(section.unless.len());
-        for pattern in &section.unless {
+        if is_deep && compile.is_some_and(|compile| waits(&compile.step)) {
+            self.error("compile.prestart", "is for a language whose source.name has no '/'");
+        }
+    }
+
+    fn unless(&mut self, section: &str, written: &PrestartSection) -> Vec<Glob> {
+        let mut unless = Vec::with_capacity(written.unless.len());
+        for pattern in &written.unless {
             match Glob::parse(pattern) {
                 Ok(glob) => unless.push(glob),
-                Err(message) => self.error("run.prestart.unless", format!("{pattern:?}: {message}")),
+                Err(message) => {
+                    self.error(&format!("{section}.prestart.unless"), format!("{pattern:?}: {message}"));
+                }
             }
         }
         unless
@@ -222,6 +233,7 @@ impl Check<'_> {
             limits: believed,
             heap_percent: written.heap_percent.unwrap_or(DEFAULT_HEAP_PERCENT),
             stack_percent: written.stack_percent,
+            prestart_unless: written.prestart.as_ref().map(|prestart| self.unless(section, prestart)),
         }
     }
 

@@ -70,13 +70,14 @@ pub(super) struct CompileSection {
     pub limits: BTreeMap<String, u64>,
     pub heap_percent: Option<u64>,
     pub stack_percent: Option<u64>,
+    pub prestart: Option<PrestartSection>,
 }
 
 impl CompileSection {
     /// What it has in common with a run phase, and what is its own: flags and artifacts.
     pub(super) fn split(self) -> (RunSection, Vec<String>, Vec<String>) {
-        let Self { command, args, artifacts, env, limits, heap_percent, stack_percent } = self;
-        let step = RunSection { command, env, limits, heap_percent, stack_percent, prestart: None };
+        let Self { command, args, artifacts, env, limits, heap_percent, stack_percent, prestart } = self;
+        let step = RunSection { command, env, limits, heap_percent, stack_percent, prestart };
         (step, args, artifacts)
     }
 }
@@ -97,7 +98,7 @@ pub(super) struct RunSection {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PrestartSection {
-    /// Files that the interpreter looks for before it opens the program.
+    /// Files that the interpreter, or the compiler, looks for before it opens the program.
     #[serde(default)]
     pub unless: Vec<String>,
 }

@@ -89,7 +89,7 @@ pub struct Executor {
     /// Its own variables, without the base environment.
     pub env: Vec<(String, String)>,
     pub compile: Option<CompileStep>,
-    pub run: RunStep,
+    run: Step,
     pub example: Example,
     pub self_test: SelfTest,
     pub prepare: Option<Prepare>,
@@ -111,13 +111,6 @@ pub struct CompileStep {
 }
 
 #[derive(Debug, Clone)]
-pub struct RunStep {
-    step: Step,
-    /// What among the files keeps its interpreter from being started ahead; `None` where it can't be at all.
-    prestart_unless: Option<Vec<Glob>>,
-}
-
-#[derive(Debug, Clone)]
 struct Step {
     command: CommandTemplate,
     /// Over the executor's own variables, in this phase only.
@@ -126,6 +119,8 @@ struct Step {
     limits: LimitRequest,
     heap_percent: u64,
     stack_percent: Option<u64>,
+    /// What among the files keeps it from being started ahead; `None` where it can't be at all.
+    prestart_unless: Option<Vec<Glob>>,
 }
 
 /// A program to show and to try.
@@ -181,10 +176,7 @@ impl Executor {
 
     /// The policy's defaults, raised where this executor needs more, never above the policy's maxima.
     pub fn default_limits(&self, phase: Phase, policy: &LimitPolicy) -> Limits {
-        let step = match phase {
-            Phase::Compile => self.compile.as_ref().map(|compile| &compile.step),
-            Phase::Run => Some(&self.run.step),
-        };
+        let step = self.step(phase);
         let mut limits = policy.default;
         for name in LimitName::ALL {
             if let Some(own) = step.and_then(|step| step.limits.get(name)) {
@@ -201,21 +193,29 @@ impl Executor {
 
     /// The run phase's command: `args` come last, `env` lies over the executor's own.
     pub fn run_command(&self, vars: &Vars<'_>, args: &[String], env: &[(String, String)]) -> Command {
-        self.fill(&self.run.step, vars, args, env)
+        self.fill(&self.run, vars, args, env)
     }
 
-    /// What may be started before a program is there: the run phase's command as it is for a lone file with the name
-    /// that this executor gives it, and nothing else asked for. `None` where the interpreter can't wait, or looks for
-    /// one of `files` before it waits.
-    pub fn prestart(&self, files: &[FilePath], defaults: &Limits) -> Option<Prestart> {
-        let unless = self.run.prestart_unless.as_ref()?;
-        let script = self.source_name.fixed()?;
+    fn step(&self, phase: Phase) -> Option<&Step> {
+        match phase {
+            Phase::Compile => self.compile.as_ref().map(|compile| &compile.step),
+            Phase::Run => Some(&self.run),
+        }
+    }
+
+    /// What may be started before a program is there: the phase's command as it is for a lone file with the name that
+    /// this executor gives to code without one, and nothing else asked for. `None` where it can't wait, or looks for one
+    /// of `files` before it waits.
+    pub fn prestart(&self, phase: Phase, files: &[FilePath], defaults: &Limits) -> Option<Prestart> {
+        let step = self.step(phase)?;
+        let unless = step.prestart_unless.as_ref()?;
+        let script = self.source_name.usual();
         if files.iter().any(|file| unless.iter().any(|glob| glob.matches(file.as_str()))) {
             return None;
         }
         let alone = std::slice::from_ref(script);
         let vars = Vars { entry: script, files: alone, compile_args: None, limits: defaults };
-        Some(Prestart { command: self.run_command(&vars, &[], &[]), script: script.clone() })
+        Some(Prestart { command: self.fill(step, &vars, &[], &[]), script: script.clone() })
     }
 
     /// The command that prints the version, with the base environment and the executor's own.

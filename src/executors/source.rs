@@ -20,9 +20,9 @@ pub(super) struct Declared {
 }
 
 impl SourceName {
-    /// The name where it does not depend on the code.
-    pub(super) fn fixed(&self) -> Option<&FilePath> {
-        self.declared.is_none().then_some(&self.fixed)
+    /// The name of code that declares none.
+    pub(super) fn usual(&self) -> &FilePath {
+        &self.fixed
     }
 
     pub(super) fn of(&self, code: &[u8]) -> FilePath {

@@ -199,5 +199,15 @@ fn what_has_not_the_shape_is_told_by_key() {
     let compile = format!("{GOOD}compile = {{ command = [], artifacts = [\"../x\"] }}");
     let said = problems("good", &compile);
     assert_eq!(said.len(), 2, "{said:?}");
+    let deep = GOOD.replace("name = \"main.good\"", "name = \"src/main.good\"");
+    let waits = deep.replace("processes = 1 } }", "processes = 1 }, prestart = {} }");
+    let compile = "compile = { command = [\"x\"], artifacts = [\"x\"], prestart = {} }";
+    for (manifest, key) in [(waits, "run"), (format!("{deep}{compile}"), "compile")] {
+        let said = problems("good", &manifest);
+        assert!(
+            said.len() == 1 && said[0].contains(&format!("{key}.prestart: is for a language ")),
+            "{said:?}"
+        );
+    }
     assert!(Catalog::load(&["/nowhere/at/all".into()]).unwrap_err()[0].message.starts_with("read: "));
 }

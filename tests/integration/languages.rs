@@ -5,12 +5,13 @@ use sandboxd::executors::Catalog;
 use serde_json::{Value, json};
 
 use crate::everywhere::{Case, cases};
-use crate::support::{assert_status, shared};
+use crate::support::{Daemon, assert_status, shared};
 
 pub(crate) const ON_ANY_RUNTIME: &[Case] = cases![
     every_language_passes_its_own_test,
     a_java_class_of_any_name_is_launched,
     java_packages_resources_and_exit_codes,
+    a_java_compiler_that_waited_is_no_other,
     java_keeps_its_own_limits,
     go_files_beside_the_entry_are_one_program,
     go_modules_of_any_name_and_depth_build,
@@ -103,6 +104,36 @@ fn java_packages_resources_and_exit_codes() {
     );
     assert_status(&answer, "runtime_error");
     assert_eq!((&answer["stdout"], &answer["exit_code"]), (&json!("42 true\n"), &json!(3)), "{answer:#}");
+}
+
+/// The compiler that waited says and makes what one says and makes that did not. A comment keeps either from finding the
+/// other's work in a cache.
+#[test]
+fn a_java_compiler_that_waited_is_no_other() {
+    let plain = Daemon::start("[executors]\nwithout_prestart = [\"java\"]");
+    let hello =
+        "public class Main { public static void main(String[] a) { System.out.println(\"hello\"); } }";
+    let unchecked = "import java.util.*; public class Main { public static void main(String[] a) { List<String> l = new ArrayList(); System.out.println(l); } }";
+    let long = format!("/* {} */ {hello}", "long ".repeat(30_000));
+    let programs = [
+        hello,
+        unchecked,
+        &long,
+        "public class Main { int x = \"no\"; }",
+        "class Other { public static void main(String[] a) { throw new IllegalStateException(\"here\"); } }",
+        "package a.b; public class Main { public static void main(String[] a) { System.out.println(Main.class); } }",
+        "",
+    ];
+    for (number, program) in programs.iter().enumerate() {
+        let code = format!("{program}\n// {number}");
+        let [waited, started] = [shared(), &plain].map(|daemon| {
+            let answer = daemon.run("java", &code);
+            let keys = ["status", "stdout", "stderr", "exit_code"];
+            let seen = |part: &Value| keys.map(|key| part[key].clone());
+            (seen(&answer), seen(&answer["compile"]))
+        });
+        assert_eq!(waited, started, "{program:.60}");
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ extensions = ["built"]
 packages = ["builder", "linker"]
 version_command = ["builder", "--version"]
 source = { name = "main.built" }
-compile = { command = ["builder", "{compile_args}", "{sources}"], args = ["-O"], artifacts = ["a.out", "lib/*"] }
+compile = { command = ["builder", "{compile_args}", "{sources}"], args = ["-O"], artifacts = ["a.out", "lib/*"], prestart = {} }
 run = { command = ["./a.out"] }
 example = { file = "hello" }
 self_test = { file = "hello", stdout = "hi" }

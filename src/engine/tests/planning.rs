@@ -286,3 +286,26 @@ async fn an_interpreter_stands_ready_for_what_most_ask_for_and_for_nothing_else(
     let without = Bench::with(|config| config.without_prestart = words(&["toy"]), |_| Script::default());
     assert_eq!(ready(&without.plan(toy()).await), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_compiler_stands_ready_likewise() {
+    let bench = Bench::new(|_| Script::default());
+    let ready = |plan: &Plan| plan.compile.as_ref().is_some_and(|compile| compile.prestart.is_some());
+    assert!(ready(&bench.plan(built()).await));
+    // What the program is given is no matter of the compiler's.
+    assert!(ready(&bench.plan(Submission { args: words(&["x"]), ..built() }).await));
+    let others = [
+        Submission { compile_args: Some(words(&["-g"])), ..built() },
+        Submission { source: files(&[("other.built", "")]), ..built() },
+        Submission {
+            source: files(&[("main.built", ""), ("more.built", "")]),
+            entry: Some("main.built".to_owned()),
+            ..built()
+        },
+    ];
+    for other in others {
+        assert!(!ready(&bench.plan(other.clone()).await), "{other:?}");
+    }
+    let without = Bench::with(|config| config.without_prestart = words(&["built"]), |_| Script::default());
+    assert!(!ready(&without.plan(built()).await));
+}
