@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     containerd::Engine,
     docker,
-    engines::{self, assert_unavailable, eventually, gives_no_dead_one},
+    engines::{self, assert_unavailable, eventually, gives_no_dead_one, succeed},
     support::{Answer, BINARY, Daemon, assert_status, free_port},
 };
 
@@ -40,6 +40,7 @@ fn an_engine_comes_goes_and_loses_things() {
     restarts_in_the_middle(&daemon, &mut engine);
     hangs(&daemon, &engine);
     loses_a_shim(&daemon, &engine);
+    stops_a_shim(&daemon, &engine);
     loses_its_containers(&daemon, &engine);
     loses_an_image(&daemon, &engine);
     has_no_room_left(&daemon, &engine);
@@ -189,6 +190,36 @@ fn loses_a_shim(daemon: &Daemon, engine: &Engine) {
         assert!(took < Duration::from_secs(8), "{took:?}");
     });
     gives_no_dead_one(daemon, "containerd");
+}
+
+/// One that hangs for good is killed in the end, and its container removed.
+fn stops_a_shim(daemon: &Daemon, engine: &Engine) {
+    soon_runs(daemon);
+    thread::scope(|scope| {
+        let running = scope.spawn(|| run(daemon, "exec sleep 31.25", 3000));
+        let sleeping = || shim_of("sleep\x0031.25\x00", &engine.shims());
+        eventually("it runs", || sleeping().is_some());
+        let shim = sleeping().unwrap().to_string();
+        succeed("kill", &["-STOP", &shim]);
+        let (answer, took) = running.join().unwrap();
+        assert!(took < Duration::from_secs(3) + GRACE, "{took:?}: {}", answer.body);
+        eventually("the shim is gone", || !engine.shims().iter().any(|other| other.to_string() == shim));
+    });
+    soon_runs(daemon);
+}
+
+/// The one above the process with this command line.
+fn shim_of(command_line: &str, shims: &[i32]) -> Option<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let own = |entry: &fs::DirEntry| {
+        fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| line == command_line)
+    };
+    let mut pid: i32 = entries.filter(own).find_map(|entry| entry.file_name().to_str()?.parse().ok())?;
+    while !shims.contains(&pid) {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        pid = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
+    }
+    Some(pid)
 }
 
 fn loses_its_containers(daemon: &Daemon, engine: &Engine) {

@@ -25,7 +25,7 @@ use crate::{
     Shared, cgroups,
     engine::{TASK_DEADLINE, Trouble, gone},
     fifos::Fifos,
-    oci,
+    oci, shim,
 };
 
 /// What of a container there is, or may be. What is not ours is not in here.
@@ -65,8 +65,10 @@ impl ContainerdHandle {
     /// Removes what there is, in the reverse order of its making. What fails stays for the next try.
     pub(crate) async fn remove_parts(&self) -> std::result::Result<(), Trouble> {
         let parts = *self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        if parts.task {
-            self.end_task().await?;
+        if parts.task
+            && let Err(trouble) = self.end_task().await
+        {
+            self.end_task_by_force(trouble).await?;
         }
         let engine = &self.shared.engine;
         if parts.container {
@@ -100,6 +102,27 @@ impl ContainerdHandle {
         }
     }
 
+    /// A shim may hang, and so may the program that it runs: then it is killed, and what containerd does after that is
+    /// waited for.
+    async fn end_task_by_force(&self, trouble: Trouble) -> std::result::Result<(), Trouble> {
+        if matches!(trouble, Trouble::Unreachable { .. }) {
+            return Err(trouble);
+        }
+        let (namespace, name) = (self.shared.config.namespace.clone(), self.name.clone());
+        let killed = tokio::task::spawn_blocking(move || shim::kill_of(&namespace, &name)).await;
+        match killed {
+            Ok(Ok(0)) | Err(_) => return Err(trouble),
+            Ok(Ok(_)) => {
+                tracing::warn!(sandbox = self.name, %trouble, "a task did not end: its shim was killed")
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(sandbox = self.name, %error, "a task does not end, and its shim can't be killed");
+                return Err(trouble);
+            }
+        }
+        self.end_task().await
+    }
+
     /// Kills every process and waits for the first to be gone. A kill may come to nothing while a task is starting.
     async fn kill(&self) -> std::result::Result<(), Trouble> {
         let engine = &self.shared.engine;
@@ -112,7 +135,10 @@ impl ContainerdHandle {
             let killed =
                 engine.call_within(TASK_DEADLINE, "tasks.Kill", request, |request| tasks.kill(request));
             // "Not found" is said of a task that has ended, too: the wait tells.
-            let refused = gone(killed.await).err();
+            let refused = match gone(killed.await) {
+                Err(late @ Trouble::Late { .. }) => return Err(late),
+                killed => killed.err(),
+            };
             let request = WaitRequest { container_id: self.name.clone(), exec_id: String::new() };
             let ended =
                 engine.call_within(KILLED_WITHIN, "tasks.Wait", request, |request| tasks.wait(request));

@@ -15,6 +15,7 @@ mod lookup;
 mod oci;
 mod oci_runtime;
 mod seccomp;
+mod shim;
 
 use std::{
     path::{Path, PathBuf},
