@@ -11,6 +11,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use axum::Router;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,7 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
     // First, while this is the only thread and nothing else is open: the environment is read and changed here.
     let passed = service::passed_sockets().map_err(|error| Failure::new(Exit::System, error))?;
     let catalog = catalog(config)?;
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -59,6 +61,16 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
         house.close().await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// A shell's soft limit of 1024 is there for select(2), which nobody here uses; connections and sandboxes need more.
+/// Programs have a limit of their own.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
 }
 
 /// What was passed, and only without any of it what the configuration says: whoever passes sockets decides who gets in.

@@ -8,6 +8,7 @@ mod execute;
 mod health;
 pub(crate) mod languages;
 pub mod listeners;
+mod malformed;
 mod metrics;
 mod openapi;
 mod patience;

@@ -26,6 +26,9 @@ const MAX_TEXT_BYTES: usize = 512;
 /// The `code` of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
+    Malformed,
+    UriTooLong,
+    HeadersTooLarge,
     InvalidJson,
     NotFound,
     MethodNotAllowed,
@@ -42,6 +45,9 @@ pub(super) enum Code {
 impl Code {
     pub(super) fn as_str(self) -> &'static str {
         match self {
+            Self::Malformed => "malformed_request",
+            Self::UriTooLong => "uri_too_long",
+            Self::HeadersTooLarge => "headers_too_large",
             Self::InvalidJson => "invalid_json",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -58,7 +64,9 @@ impl Code {
 
     pub(super) fn status(self) -> StatusCode {
         match self {
-            Self::InvalidJson => StatusCode::BAD_REQUEST,
+            Self::Malformed | Self::InvalidJson => StatusCode::BAD_REQUEST,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -72,6 +80,9 @@ impl Code {
 
     fn title(self) -> &'static str {
         match self {
+            Self::Malformed => "This is no HTTP",
+            Self::UriTooLong => "The path is too long",
+            Self::HeadersTooLarge => "The header fields are too large",
             Self::InvalidJson => "The body is no JSON",
             Self::NotFound => "There is nothing at this path",
             Self::MethodNotAllowed => "This path does not take this method",
@@ -110,7 +121,6 @@ impl Problem {
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after, id: Uuid::now_v7() }
     }
 
-    #[cfg(test)]
     pub(super) fn code(&self) -> Code {
         self.code
     }
@@ -173,6 +183,11 @@ impl Problem {
         problem.with_id(id)
     }
 
+    /// A struct of texts and numbers always has a JSON form.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.body()).unwrap_or_default()
+    }
+
     fn body(&self) -> ProblemBody<'_> {
         let status = self.code.status();
         let named = |field: &'_ str| !field.is_empty();
@@ -199,9 +214,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        // A struct of texts and numbers always has a JSON form.
-        let body = serde_json::to_vec(&self.body()).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(Body::from(self.to_json()));
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));

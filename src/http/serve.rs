@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::listeners::{Listeners, UnixSocket};
+use super::malformed::Malformed;
 use super::patience::Patience;
 use crate::config::Server;
 use crate::telemetry::Metrics;
@@ -157,7 +158,7 @@ impl Door {
     }
 
     async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let stream = Patience::new(stream, WRITE_TIMEOUT);
+        let stream = Malformed::new(Patience::new(stream, WRITE_TIMEOUT));
         let asked = Arc::new(AtomicBool::new(false));
         let service = service_fn({
             let (router, asked) = (self.router.clone(), Arc::clone(&asked));

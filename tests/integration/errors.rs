@@ -1,5 +1,10 @@
 //! Every refusal: its status, its code, its field, and one clear sentence.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
 use serde_json::{Value, json};
 
 use crate::everywhere::{Case, cases};
@@ -27,6 +32,30 @@ fn assert_problem(answer: &Answer, status: u16, code: &str) -> Value {
 
 fn post(body: &[u8]) -> Answer {
     shared().post("/api/execute", "application/json", body)
+}
+
+/// Before there is a request that anybody could be asked about.
+#[test]
+fn heads_that_are_no_http_are_answered_with_problems_too() {
+    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(200));
+    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(70_000));
+    for (head, status, code) in [
+        ("NONSENSE\r\n\r\n", 400, "malformed_request"),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, "malformed_request"),
+        ("POST /api/execute HTTP/1.1\r\nhost: x\r\ncontent-length: nine\r\n\r\n", 400, "malformed_request"),
+        (&many, 431, "headers_too_large"),
+        (&long, 414, "uri_too_long"),
+    ] {
+        let mut stream = TcpStream::connect(shared().url.strip_prefix("http://").unwrap()).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (told, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{head:.40}: {told}");
+        assert!(told.contains("\r\ncontent-type: application/problem+json\r\n"), "{told}");
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!((&body["code"], &body["status"]), (&json!(code), &json!(status)));
+    }
 }
 
 #[test]
@@ -135,6 +164,11 @@ fn requests_that_can_not_be_believed() {
             json!({ "language": "python", "code": "1", "collect": ["/etc/*"] }),
             "invalid_request",
             "collect[0]",
+        ),
+        (
+            json!({ "language": "python", "code": "1", "collect": ["a", "{b,c}.txt"] }),
+            "invalid_request",
+            "collect[1]",
         ),
         (
             json!({ "language": "python", "code": "1", "output_encoding": "latin1" }),

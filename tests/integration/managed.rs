@@ -172,6 +172,25 @@ fn the_manager_is_told() {
 }
 
 #[test]
+fn a_shells_limit_on_open_files_is_not_the_daemons() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = configuration(folder.path(), &format!("\"127.0.0.1:{port}\""), "");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -Sn 256; exec \"$@\"", "sh", BINARY])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let daemon = Daemon::start_by(command, folder, &config, port);
+    daemon.await_ready();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let (soft, hard) = (line.split_whitespace().nth(3), line.split_whitespace().nth(4));
+    assert_eq!(soft, hard, "{line}");
+    // A program's own is what was asked for, all the same.
+    assert_eq!(daemon.run("bash", "ulimit -Hn")["stdout"], "256\n");
+}
+
+#[test]
 fn a_manager_that_is_not_where_it_said_ends_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();

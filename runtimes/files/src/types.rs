@@ -104,8 +104,16 @@ impl Glob {
         if pattern.is_empty() || pattern.len() > Self::MAX_BYTES {
             return Err(format!("a pattern has 1 to {} bytes", Self::MAX_BYTES));
         }
-        if pattern.starts_with('/') || pattern.split('/').any(|component| component == "..") {
-            return Err("a pattern is relative to the working directory, without '..'".to_owned());
+        // As a shell's user writes the same file.
+        let pattern = pattern.trim_start_matches("./");
+        if pattern.split('/').any(|component| matches!(component, "" | "." | "..")) {
+            let message =
+                "a pattern is relative to the working directory, without empty, '.' or '..' components";
+            return Err(message.to_owned());
+        }
+        if without_classes(pattern).contains(['{', '}']) {
+            return Err("braces are no alternatives: give a pattern for each; a brace itself is [{] or [}]"
+                .to_owned());
         }
         glob::Pattern::new(pattern).map(Self).map_err(|error| error.msg.to_owned())
     }
@@ -122,6 +130,17 @@ impl Glob {
         };
         self.0.matches_with(path, options)
     }
+}
+
+/// The pattern outside of its `[…]`.
+fn without_classes(pattern: &str) -> String {
+    let mut outside = true;
+    let mut kept = |character: char| {
+        let was_outside = outside;
+        outside = if was_outside { character != '[' } else { character == ']' };
+        was_outside && outside
+    };
+    pattern.chars().filter(|character| kept(*character)).collect()
 }
 
 /// What to read out of a working directory. Every number is a bound on work that a program could ask for.
@@ -201,6 +220,16 @@ mod tests {
         assert!(Glob::parse("/etc/*").is_err());
         assert!(Glob::parse("../*").is_err());
         assert!(Glob::parse("a[").is_err());
+        assert!(matches("./a.txt", "a.txt") && matches("././out/*", "out/a"));
+        assert!(matches("[{]a[}].txt", "{a}.txt"));
+        for (bad, why) in [
+            ("out/", "components"),
+            ("a//b", "components"),
+            ("a/./b", "components"),
+            ("{a,b}.txt", "a pattern for each"),
+        ] {
+            assert!(Glob::parse(bad).unwrap_err().contains(why), "{bad}");
+        }
         assert!(Glob::parse(&"*".repeat(300)).is_err());
     }
 }
