@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sandboxd_contract::Runtime;
+use sandboxd_contract::{Runtime, Stock};
 
 use crate::{
     config::Config,
@@ -42,10 +42,13 @@ impl House {
         for configured in &config.runtimes {
             let failed =
                 |error: &dyn std::fmt::Display| HouseError(format!("runtime {}: {error}", configured.name));
-            let runtime = runtimes::start(config, configured, stay).map_err(|error| failed(&error))?;
+            let stock = Arc::<Stock>::default();
+            metrics.watch_stock(&configured.name, Arc::clone(&stock));
+            let runtime = runtimes::start(config, configured, stay, stock).map_err(|error| failed(&error))?;
             match runtime.sweep().await {
                 Ok(swept) if swept.sandboxes > 0 || swept.processes > 0 => {
                     let (sandboxes, processes) = (swept.sandboxes, swept.processes);
+                    metrics.swept(&configured.name, sandboxes);
                     tracing::info!(
                         runtime = configured.name,
                         sandboxes,

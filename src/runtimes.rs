@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use sandboxd_container::{Backend, ContainerConfig, ContainerRuntime, ImageError, ImageStore};
 use sandboxd_containerd::{CgroupDriver, ContainerdBackend, ContainerdConfig, ContainerdImages};
-use sandboxd_contract::{Result, Runtime};
+use sandboxd_contract::{Result, Runtime, Stock};
 use sandboxd_docker::{DockerBackend, DockerConfig, DockerImages};
 use sandboxd_native::{NativeConfig, NativeRuntime};
 
@@ -20,13 +20,19 @@ const CONTAINERS: &str = "containers";
 ///
 /// # Errors
 /// When the system refuses even to begin. What the host lacks is told by the runtime's probe.
-pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Result<Arc<dyn Runtime>> {
+pub(crate) fn start(
+    config: &Config,
+    runtime: &RuntimeConfig,
+    stay: Stay,
+    stock: Arc<Stock>,
+) -> Result<Arc<dyn Runtime>> {
     let containers = |backend: Arc<dyn Backend>, engine, pool: &PoolSettings| -> Result<Arc<dyn Runtime>> {
         let container = ContainerConfig {
             state_dir: config.state_dir.join(CONTAINERS),
             engine,
             warm: if stay == Stay::Long { pool.warm } else { 0 },
             allow_missing: pool.allow_missing.clone(),
+            stock: Arc::clone(&stock),
         };
         Ok(ContainerRuntime::start(&runtime.name, backend, container)?)
     };
@@ -43,6 +49,7 @@ pub(crate) fn start(config: &Config, runtime: &RuntimeConfig, stay: Stay) -> Res
                     config.execution.cpu_millis,
                 ),
                 prestart: stay == Stay::Long,
+                stock: Arc::clone(&stock),
             };
             Ok(NativeRuntime::start(&runtime.name, native)?)
         }

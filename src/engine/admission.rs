@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::ExecuteError;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Queued, Refusal};
 
 /// What a client is told to wait, at least and at most.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -82,6 +82,7 @@ impl Admission {
             return Ok(self.permit(permit));
         }
         let Some(_seat) = Seat::take(&self.shared, self.queue_length) else {
+            self.shared.metrics.refused(Refusal::QueueFull);
             return Err(self.overloaded(format!("all {} places in the queue are taken", self.queue_length)));
         };
         match timeout(self.queue_timeout, Arc::clone(&self.permits).acquire_owned()).await {
@@ -90,6 +91,7 @@ impl Admission {
             Ok(Err(_closed)) => Err(ExecuteError::Draining),
             Err(_elapsed) => {
                 let waited = self.queue_timeout.as_millis();
+                self.shared.metrics.refused(Refusal::QueueTimeout);
                 Err(self.overloaded(format!("its turn did not come within {waited} ms")))
             }
         }
@@ -139,21 +141,22 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// A place in the queue.
-struct Seat<'a>(&'a Shared);
+struct Seat<'a> {
+    shared: &'a Shared,
+    _queued: Queued<'a>,
+}
 
 impl<'a> Seat<'a> {
     fn take(shared: &'a Shared, seats: usize) -> Option<Self> {
         let more = |waiting| (waiting < seats).then_some(waiting + 1);
-        let before = shared.waiting.fetch_update(Relaxed, Relaxed, more).ok()?;
-        shared.metrics.set_queue_length(before + 1);
-        Some(Self(shared))
+        shared.waiting.fetch_update(Relaxed, Relaxed, more).ok()?;
+        Some(Self { shared, _queued: shared.metrics.queued() })
     }
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        let before = self.0.waiting.fetch_sub(1, Relaxed);
-        self.0.metrics.set_queue_length(before.saturating_sub(1));
+        self.shared.waiting.fetch_sub(1, Relaxed);
     }
 }
 

@@ -21,7 +21,7 @@ use sandboxd_contract::{
 };
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::telemetry::Metrics;
@@ -97,7 +97,10 @@ impl Custody {
         };
         let launch = async {
             let slot = Arc::clone(slots).acquire_owned().await.map_err(RuntimeError::unavailable)?;
-            let sandbox = runtime.launch(spec).await?;
+            let sandbox = runtime.launch(spec).await;
+            let down = matches!(sandbox, Err(RuntimeError::Unavailable { .. }));
+            self.metrics.set_runtime_up(runtime.name(), !down);
+            let sandbox = sandbox?;
             Ok(self.lease(runtime.name(), sandbox, slot))
         };
         timeout(LAUNCH_TIMEOUT, launch).await.unwrap_or_else(|_| {
@@ -135,17 +138,19 @@ impl Keep {
         let runtime = &self.runtime;
         self.metrics.sandbox_left(runtime, SandboxState::Busy);
         self.metrics.sandbox_entered(runtime, SandboxState::Destroying);
-        if let Err(error) = destroy_with_retries(&mut *sandbox, runtime).await {
+        let began = Instant::now();
+        if let Err(error) = destroy_with_retries(&mut *sandbox, runtime, &self.metrics).await {
             tracing::error!(runtime, %error, "a sandbox could not be destroyed: it is leaked");
             self.metrics.leaked(runtime);
         }
+        self.metrics.destroyed(runtime, began.elapsed());
         self.metrics.sandbox_left(runtime, SandboxState::Destroying);
         // Only now may another one take its place.
         drop(self.slot);
     }
 }
 
-async fn destroy_with_retries(sandbox: &mut dyn Sandbox, runtime: &str) -> Result<()> {
+async fn destroy_with_retries(sandbox: &mut dyn Sandbox, runtime: &str, metrics: &Metrics) -> Result<()> {
     let mut pause = DESTROY_FIRST_PAUSE;
     let mut attempt = 1;
     loop {
@@ -155,6 +160,7 @@ async fn destroy_with_retries(sandbox: &mut dyn Sandbox, runtime: &str) -> Resul
         match destroyed {
             Err(error) if attempt < DESTROY_ATTEMPTS => {
                 tracing::warn!(runtime, attempt, %error, "a sandbox was not destroyed; trying again");
+                metrics.destroy_retried(runtime);
             }
             settled => return settled,
         }

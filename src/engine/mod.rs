@@ -48,7 +48,7 @@ use self::execute::Execution;
 use self::plan::Ground;
 use self::readiness::Readiness;
 use crate::executors::{Catalog, Executor};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Refusal};
 
 pub use cache::{CacheConfig, CacheSurvey};
 pub use config::EngineConfig;
@@ -205,6 +205,7 @@ impl Engine {
         let asked = Instant::now();
         let _under_way = self.tasks.token();
         if self.draining.load(Relaxed) {
+            self.metrics.refused(Refusal::Draining);
             return Err(ExecuteError::Draining);
         }
         let admitted = self.stop.run_until_cancelled(self.admission.admit()).await;

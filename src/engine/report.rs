@@ -11,7 +11,8 @@ use super::execute::{Ended, Execution, Failure, Finished};
 use super::plan::PhasePlan;
 use super::supervise::Outcome;
 use super::verdict::judge;
-use super::{ExecuteError, PhaseReport, Report, Usage, Verdict};
+use super::{ExecuteError, LimitName, PhaseReport, Report, Usage, Verdict};
+use crate::telemetry::{self, Refusal};
 
 /// What a client is told to wait when its runtime makes no sandboxes.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
@@ -55,6 +56,10 @@ impl Execution {
             Failure::Runtime(error) => error,
         };
         tracing::error!(id = %self.plan.id, runtime = self.plan.runtime.name(), %error, "the sandbox failed");
+        self.engine.metrics.runtime_failed(self.plan.runtime.name(), &error);
+        if matches!(error, RuntimeError::Unavailable { .. }) {
+            self.engine.metrics.refused(Refusal::RuntimeUnavailable);
+        }
         match error {
             RuntimeError::Unavailable { reason } => ExecuteError::RuntimeUnavailable {
                 runtime: self.plan.runtime.name().to_owned(),
@@ -76,7 +81,18 @@ impl Execution {
             Err(_) => (Verdict::InternalError, None),
         };
         let (language, runtime) = (self.plan.language(), self.plan.runtime());
-        self.engine.metrics.executed(language, runtime, verdict, self.timing.total);
+        let usage = match answer {
+            Ok((report, _)) => report.run.as_ref().map(|run| run.usage),
+            Err(_) => None,
+        };
+        self.engine.metrics.executed(&telemetry::metrics::Execution {
+            language,
+            runtime,
+            verdict,
+            limit,
+            usage,
+            timing: &self.timing,
+        });
         let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             id = %self.plan.id,
@@ -84,7 +100,7 @@ impl Execution {
             version = self.plan.version,
             runtime,
             status = verdict.as_str(),
-            limit,
+            limit = limit.map(LimitName::as_str),
             queue_us = us(self.timing.queue),
             sandbox_us = us(self.timing.sandbox),
             compile_us = us(self.timing.compile),
@@ -95,9 +111,8 @@ impl Execution {
     }
 }
 
-fn limit_of(report: &Report) -> Option<&'static str> {
-    let phase = report.run.as_ref().or(report.compile.as_ref())?;
-    phase.limit.map(|limit| limit.as_str())
+fn limit_of(report: &Report) -> Option<LimitName> {
+    report.run.as_ref().or(report.compile.as_ref())?.limit
 }
 
 pub(super) fn report_phase(subject: &str, outcome: &Outcome, phase: &PhasePlan) -> PhaseReport {

@@ -24,7 +24,9 @@ pub(super) async fn observe(State(api): State<Api>, request: Request, next: Next
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let in_flight = api.engine.metrics().in_flight();
     let response = next.run(request).await;
+    drop(in_flight);
     let took = started.elapsed();
     let status = response.status();
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);

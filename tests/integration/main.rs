@@ -23,6 +23,7 @@ mod languages;
 mod limits;
 mod load;
 mod managed;
+mod observed;
 mod programs;
 mod service;
 mod support;

@@ -4,7 +4,7 @@ use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync:
 
 use async_trait::async_trait;
 use sandboxd_contract::{
-    KernelLimit, LimitSupport, Probe, Result, Runtime, RuntimeError, Sandbox, SandboxSpec, Swept,
+    KernelLimit, LimitSupport, Probe, Result, Runtime, RuntimeError, Sandbox, SandboxSpec, Stock, Swept,
 };
 use tokio::sync::OnceCell;
 
@@ -20,6 +20,8 @@ pub struct ContainerConfig {
     pub warm: usize,
     /// Limits that the engine may lack, by the operator's own word.
     pub allow_missing: Vec<KernelLimit>,
+    /// Where it is counted what stands ready.
+    pub stock: Arc<Stock>,
 }
 
 pub struct ContainerRuntime {
@@ -41,7 +43,7 @@ impl ContainerRuntime {
         DirBuilder::new().recursive(true).mode(0o755).create(&config.state_dir).map_err(failed)?;
         let agent = agent_binary::install(&config.state_dir.join("agent")).map_err(failed)?;
         let owner = Owner::claim(&config.state_dir.join("owners"), &config.engine).map_err(failed)?;
-        let yard = Yard::new(backend, owner, agent, config.warm);
+        let yard = Yard::new(backend, owner, agent, config.warm, Arc::clone(&config.stock));
         Ok(Arc::new(Self { name: name.to_owned(), config, yard, tended: OnceCell::new() }))
     }
 

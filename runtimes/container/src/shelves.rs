@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use sandboxd_contract::{Demand, SandboxSpec};
+use sandboxd_contract::{Demand, SandboxSpec, Stock};
 use tokio::time::Instant;
 
 use crate::cell::Cell;
@@ -48,6 +48,7 @@ struct Shelf {
 pub(crate) struct Shelves {
     /// How many each shall hold.
     warm: usize,
+    stock: Arc<Stock>,
     state: Mutex<State>,
 }
 
@@ -58,8 +59,12 @@ struct State {
 }
 
 impl Shelves {
-    pub(crate) fn new(warm: usize) -> Self {
-        Self { warm, state: Mutex::default() }
+    pub(crate) fn new(warm: usize, stock: Arc<Stock>) -> Self {
+        Self { warm, stock, state: Mutex::default() }
+    }
+
+    fn count(&self, state: &State) {
+        self.stock.set_ready(state.ready());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,7 +78,7 @@ impl Shelves {
 
     /// How many stand ready.
     pub(crate) fn ready(&self) -> usize {
-        self.lock().shelves.values().map(|shelf| shelf.ready.len()).sum()
+        self.lock().ready()
     }
 
     /// The first that is still good, and those that serve nobody any more.
@@ -92,13 +97,16 @@ impl Shelves {
         shelf.asked = Instant::now();
         shelf.spec = spec.clone();
         shelf.standing |= spec.demand == Demand::Standing;
+        let mut found = None;
         while let Some(cell) = shelf.ready.pop_front() {
             if cell.is_ready() {
-                return (Some(cell), lost);
+                found = Some(cell);
+                break;
             }
             lost.push(cell);
         }
-        (None, lost)
+        self.count(&state);
+        (found, lost)
     }
 
     /// What one more for this shelf is to be, counted as being made until [`Self::end`]; `None` when it has enough.
@@ -121,13 +129,13 @@ impl Shelves {
 
     /// Gives it back where there is no room for it.
     pub(crate) fn put(&self, key: &Key, cell: Arc<Cell>) -> Option<Arc<Cell>> {
-        match self.lock().shelves.get_mut(key) {
-            Some(shelf) if shelf.ready.len() < self.warm => {
-                shelf.ready.push_back(cell);
-                None
-            }
-            _ => Some(cell),
+        let mut state = self.lock();
+        match state.shelves.get_mut(key) {
+            Some(shelf) if shelf.ready.len() < self.warm => shelf.ready.push_back(cell),
+            _ => return Some(cell),
         }
+        self.count(&state);
+        None
     }
 
     /// What stood ready of kinds that nobody has asked for in a while.
@@ -135,14 +143,24 @@ impl Shelves {
         let idle = |_: &Key, shelf: &mut Shelf| {
             !shelf.standing && shelf.making == 0 && shelf.asked.elapsed() > SHELF_IDLE
         };
-        self.lock().shelves.extract_if(idle).flat_map(|(_, shelf)| shelf.ready).collect()
+        let mut state = self.lock();
+        let cleared = state.shelves.extract_if(idle).flat_map(|(_, shelf)| shelf.ready).collect();
+        self.count(&state);
+        cleared
     }
 
     /// All that stood ready; nothing ever will again.
     pub(crate) fn close(&self) -> Vec<Arc<Cell>> {
         let mut state = self.lock();
         state.closed = true;
+        self.stock.set_ready(0);
         state.shelves.drain().flat_map(|(_, shelf)| shelf.ready).collect()
+    }
+}
+
+impl State {
+    fn ready(&self) -> usize {
+        self.shelves.values().map(|shelf| shelf.ready.len()).sum()
     }
 }
 

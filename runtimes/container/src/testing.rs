@@ -64,6 +64,7 @@ pub fn run(candidates: Vec<Candidate>) -> ExitCode {
 async fn run_one(candidate: &Candidate, folder: &Path) -> Result<(usize, Vec<String>), String> {
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let config = ContainerConfig {
+        stock: Arc::default(),
         state_dir: folder.to_owned(),
         engine: "tested".to_owned(),
         warm: WARM,

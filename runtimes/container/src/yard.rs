@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use sandboxd_contract::{Demand, KernelLimits, Result, RuntimeError, SandboxSpec, Swept};
+use sandboxd_contract::{Demand, KernelLimits, Result, RuntimeError, SandboxSpec, Stock, Swept};
 use tokio::{
     runtime::Handle as Tokio,
     sync::{OnceCell, Semaphore},
@@ -63,6 +63,7 @@ pub(crate) struct Yard {
     /// The names of all containers that are made, ready, in use or being removed.
     live: Mutex<HashSet<String>>,
     shelves: Shelves,
+    stock: Arc<Stock>,
     examined: Mutex<Option<Examined>>,
     /// Done once per daemon, as soon as the engine answers.
     swept: OnceCell<Swept>,
@@ -75,7 +76,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Yard {
-    pub(crate) fn new(backend: Arc<dyn Backend>, owner: Owner, agent: PathBuf, warm: usize) -> Arc<Self> {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        owner: Owner,
+        agent: PathBuf,
+        warm: usize,
+        stock: Arc<Stock>,
+    ) -> Arc<Self> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let makers = cpus.clamp(*MAKERS.start(), *MAKERS.end());
         Arc::new(Self {
@@ -85,7 +92,8 @@ impl Yard {
             makers: Semaphore::new(makers),
             ahead: Semaphore::new(makers),
             live: Mutex::default(),
-            shelves: Shelves::new(warm),
+            shelves: Shelves::new(warm, Arc::clone(&stock)),
+            stock,
             examined: Mutex::default(),
             swept: OnceCell::new(),
             tasks: TaskTracker::new(),
@@ -122,9 +130,16 @@ impl Yard {
             self.bury(cell);
         }
         let cell = match found {
-            Some(cell) => cell,
-            // Starting an interpreter ahead takes as long as starting it.
-            None => self.make(&SandboxSpec { prestart: None, ..spec.clone() }).await?,
+            Some(cell) => {
+                self.stock.took_ready();
+                cell
+            }
+            None => {
+                // Starting an interpreter ahead takes as long as starting it.
+                let made = self.make(&SandboxSpec { prestart: None, ..spec.clone() }).await?;
+                self.stock.took_cold();
+                made
+            }
         };
         if spec.demand != Demand::Once && self.shelves.keep_any() {
             self.refill_later(Key::of(spec));
@@ -146,7 +161,9 @@ impl Yard {
         loop {
             let Ok(_turn) = self.ahead.acquire().await else { return };
             let Some(spec) = self.shelves.begin(key) else { return };
+            let making = self.stock.making();
             let made = self.closed.run_until_cancelled(self.make(&spec)).await;
+            drop(making);
             self.shelves.end(key);
             match made {
                 Some(Ok(cell)) => self.shelve(key, cell),

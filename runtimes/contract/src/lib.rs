@@ -11,6 +11,7 @@
 mod error;
 mod facts;
 mod spec;
+mod stock;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -26,6 +27,7 @@ pub use sandboxd_files::{
     CollectRequest, Collected, CollectedFile, File, FilePath, Glob, Omitted, PathError, TMP_DIR, WORK_DIR,
 };
 pub use spec::{Command, Demand, KernelLimit, KernelLimits, Prestart, SandboxSpec, Signal};
+pub use stock::{Making, Stock, StockLevel};
 
 /// Where prepared toolchains (build caches, precompiled headers) are seen, read-only, one folder an executor.
 pub const TOOLCHAIN_DIR: &str = "/opt/toolchains";

@@ -34,7 +34,7 @@ use nix::unistd::geteuid;
 use sandboxd_cgroup::{Layout, Subtree};
 use sandboxd_contract::{
     KernelLimit, KernelLimits, LimitSupport, Probe, Result, Runtime, RuntimeError, Sandbox, SandboxSpec,
-    Swept,
+    Stock, Swept,
 };
 use tokio::sync::OnceCell;
 
@@ -67,6 +67,8 @@ pub struct NativeConfig {
     pub expected: KernelLimits,
     /// Whether interpreters may wait for programs: what is not asked for again is not worth it.
     pub prestart: bool,
+    /// Where it is counted what stands ready.
+    pub stock: Arc<Stock>,
 }
 
 impl NativeConfig {
@@ -116,7 +118,7 @@ impl NativeRuntime {
         };
         let keeper =
             Keeper::start(setup, subtree.as_ref().ok().map(Arc::clone)).map_err(RuntimeError::unavailable)?;
-        let pool = Pool::new(keeper, uid_base, config.lanes, config.prestart);
+        let pool = Pool::new(keeper, uid_base, config.lanes, config.prestart, Arc::clone(&config.stock));
         Ok(Arc::new(Self {
             name: name.to_owned(),
             config,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use sandboxd_contract::{RuntimeError, SandboxSpec};
+use sandboxd_contract::{RuntimeError, SandboxSpec, Stock};
 use tokio::{sync::Semaphore, task::JoinSet, time};
 
 use crate::{
@@ -45,6 +45,7 @@ pub(crate) struct Pool {
     uid_base: Option<u32>,
     lanes: u32,
     prestart: bool,
+    stock: Arc<Stock>,
     state: Mutex<State>,
     /// One permit for each ready slot.
     ready: Semaphore,
@@ -111,13 +112,20 @@ impl State {
 }
 
 impl Pool {
-    pub(crate) fn new(keeper: Keeper, uid_base: Option<u32>, lanes: u32, prestart: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        keeper: Keeper,
+        uid_base: Option<u32>,
+        lanes: u32,
+        prestart: bool,
+        stock: Arc<Stock>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             keeper,
             link: tokio::sync::Mutex::default(),
             uid_base,
             lanes,
             prestart,
+            stock,
             state: Mutex::default(),
             ready: Semaphore::new(0),
         })
@@ -150,22 +158,37 @@ impl Pool {
     pub(crate) async fn take(&self, spec: &SandboxSpec) -> Result<ReadySlot, RuntimeError> {
         let wanted = Kind::of(spec);
         self.state().asked.note(spec, time::Instant::now().into_std());
+        let mut waited = false;
         let taking = async {
             loop {
+                waited |= self.ready.available_permits() == 0;
                 let permit = self.ready.acquire().await;
                 permit.map_err(|_| RuntimeError::unavailable("the runtime is shut down"))?.forget();
                 // Nothing, or a slot that has just died: the next permit is for another one.
-                let slot = self.state().take_for(spec, wanted.as_ref());
+                let slot = {
+                    let mut state = self.state();
+                    let slot = state.take_for(spec, wanted.as_ref());
+                    self.stock.set_ready(state.slots.len());
+                    slot
+                };
                 let Some(slot) = slot.filter(|slot| !slot.is_over()) else { continue };
                 match (slot.kind(), &wanted) {
                     (Some(kind), Some(wanted)) if kind.serves(wanted) => return Ok(slot),
                     (None, _) => return Ok(slot),
                     // What waits there is of no use, and no other slot is ready: it is made anew.
-                    (Some(_), _) => self.state().hold_off = Some(time::Instant::now() + HOLD_OFF),
+                    (Some(_), _) => {
+                        waited = true;
+                        self.state().hold_off = Some(time::Instant::now() + HOLD_OFF);
+                    }
                 }
             }
         };
         let taken = time::timeout(LAUNCH_PATIENCE, taking).await;
+        match &taken {
+            Ok(Ok(_)) if waited => self.stock.took_cold(),
+            Ok(Ok(_)) => self.stock.took_ready(),
+            _ => {}
+        }
         taken.unwrap_or_else(|_| Err(RuntimeError::unavailable(self.why_nothing_is_ready())))
     }
 
@@ -243,7 +266,11 @@ impl Pool {
 
     /// After a program has ended and its slot was made anew, mostly: a good time to start an interpreter as well.
     fn offer(self: &Arc<Self>, slot: ReadySlot) {
-        self.state().slots.push(slot);
+        {
+            let mut state = self.state();
+            state.slots.push(slot);
+            self.stock.set_ready(state.slots.len());
+        }
         self.ready.add_permits(1);
         if self.prestart {
             self.start_ahead();
@@ -259,6 +286,7 @@ impl Pool {
             Some(Step::Start(kind)) => {
                 let Some(slot) = state.take_parked(SlotLimits::of(&kind.limits)) else { return };
                 permit.forget();
+                self.stock.set_ready(state.slots.len());
                 state.starting.push(kind.clone());
                 // Those that have ended.
                 while state.starters.try_join_next().is_some() {}
@@ -276,6 +304,7 @@ impl Pool {
     }
 
     async fn start_in(self: Arc<Self>, mut slot: ReadySlot, kind: Kind) {
+        let _making = self.stock.making();
         let started = ahead::start(&mut slot, kind.clone()).await;
         let mut state = self.state();
         if let Some(at) = state.starting.iter().position(|starting| starting.serves(&kind)) {
@@ -300,6 +329,7 @@ impl Pool {
         let before = state.slots.len();
         state.slots.retain(|slot| !slot.is_over());
         let dead = before - state.slots.len();
+        self.stock.set_ready(state.slots.len());
         drop(state);
         self.ready.forget_permits(dead);
     }

@@ -37,6 +37,7 @@ async fn run() -> ExitCode {
         stack_bytes: 16 * MIB,
     };
     let config = NativeConfig {
+        stock: Arc::default(),
         lanes: LANES,
         rootfs: None,
         toolchains: None,

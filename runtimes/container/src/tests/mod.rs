@@ -40,7 +40,7 @@ impl Place {
     fn another(folder: &tempfile::TempDir, engine: &Arc<FakeEngine>, warm: usize) -> Arc<Yard> {
         let owner = Owner::claim(&folder.path().join("owners"), "made up").unwrap();
         let agent = agent_binary::install(&folder.path().join("agent")).unwrap();
-        Yard::new(Arc::clone(engine) as Arc<dyn crate::Backend>, owner, agent, warm)
+        Yard::new(Arc::clone(engine) as Arc<dyn crate::Backend>, owner, agent, warm, Arc::default())
     }
 }
 

@@ -78,6 +78,7 @@ impl Rig {
     /// `None`, and why, where it can't be.
     pub(crate) async fn new() -> Option<Self> {
         let config = NativeConfig {
+            stock: Arc::default(),
             lanes: LANES,
             rootfs: None,
             toolchains: None,
