@@ -39,6 +39,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use self::admission::Admission;
 use self::cache::CompileCache;
@@ -215,7 +216,7 @@ impl Engine {
         let cancel = self.stop.child_token();
         let _dropped = cancel.clone().drop_guard();
         let execution = Execution { engine: Arc::clone(self), plan, events, cancel, asked, timing };
-        let ended = self.tasks.spawn(execution.run(permit)).await;
+        let ended = self.tasks.spawn(execution.run(permit).in_current_span()).await;
         ended.unwrap_or_else(|panic| Err(ExecuteError::Internal(format!("the execution failed: {panic}"))))
     }
 

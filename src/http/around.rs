@@ -12,8 +12,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use http::{HeaderValue, Method};
+use tracing::Instrument;
 
 use super::Api;
+use super::correlation::Correlation;
 use super::problem::{Code, EXECUTION_ID, Problem};
 
 /// The route of what matched none, as a label: paths that clients make up must not become labels.
@@ -25,7 +27,11 @@ pub(super) async fn observe(State(api): State<Api>, request: Request, next: Next
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let in_flight = api.engine.metrics().in_flight();
-    let response = next.run(request).await;
+    let correlation = Correlation::of(request.headers());
+    let span = correlation.span();
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let _entered = span.enter();
+    correlation.mark(response.headers_mut());
     drop(in_flight);
     let took = started.elapsed();
     let status = response.status();

@@ -4,6 +4,7 @@
 
 mod around;
 mod body;
+mod correlation;
 mod execute;
 mod health;
 pub(crate) mod languages;

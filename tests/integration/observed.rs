@@ -119,6 +119,39 @@ fn who_is_turned_away_is_counted_by_reason() {
     assert_eq!(value(&metrics, "sandboxd_queue_oldest_wait_seconds"), Some(0.0));
 }
 
+#[test]
+fn a_request_is_found_again_in_the_log_and_its_program_is_not() {
+    let daemon = Daemon::start("");
+    let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let request = json!({ "language": "python", "code": "print('sec' + 'ret')", "stdin": "secret", "args": ["secret"] });
+    let mut answer = ureq::post(format!("{}/api/execute", daemon.url))
+        .header("content-type", "application/json")
+        .header("x-request-id", "job-7")
+        .header("traceparent", format!("00-{trace}-{parent}-01"))
+        .send(request.to_string())
+        .unwrap();
+    assert_eq!(answer.headers()["x-request-id"], "job-7");
+    let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+    assert_eq!(answer["stdout"], "secret\n");
+    let id = answer["id"].as_str().unwrap();
+    let event = || {
+        let log = daemon.log();
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["message"] == "executed" && line["id"] == id)
+    };
+    eventually("it is logged", || event().is_some());
+    let event = event().unwrap();
+    for (field, expected) in [("request_id", "job-7"), ("trace_id", trace), ("parent_id", parent)] {
+        assert_eq!(event["span"][field], expected, "{event:#}");
+    }
+    for field in ["language", "runtime", "status", "queue_us", "sandbox_us", "run_us", "total_us"] {
+        assert!(!event[field].is_null(), "{field}: {event:#}");
+    }
+    assert!(!daemon.log().contains("secret"), "{}", daemon.log());
+    // Who brings none gets one.
+    assert!(uuid::Uuid::parse_str(daemon.get("/healthz").header("x-request-id")).is_ok());
+}
+
 fn has_prometheus() -> bool {
     let found =
         Command::new("promtool").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
