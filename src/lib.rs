@@ -2,6 +2,7 @@
 //!
 //! The library exists for the binary and its tests; ARCHITECTURE.md has the map.
 
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -8,6 +8,7 @@ mod languages;
 mod prepare;
 mod run;
 mod serve;
+mod token;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -44,6 +45,8 @@ enum Command {
     Images(images::ImagesArgs),
     /// Show or clear the compiled programs that are kept
     Cache(cache::CacheArgs),
+    /// Make a bearer token
+    Token(token::TokenArgs),
     /// Compare requests with starting the same program by hand
     Bench(bench::BenchArgs),
 }
@@ -59,6 +62,9 @@ impl Cli {
                 .map(|()| ExitCode::SUCCESS)
                 .map_err(|error| Failure::new(Exit::Failed, error));
         }
+        if let Command::Token(args) = &self.command {
+            return token::run(args);
+        }
         let surroundings = Surroundings::of_process();
         let config = config::load(self.config.as_deref(), &surroundings)
             .map_err(|error| Failure { exit: Exit::Configuration, lines: error.violations })?;
@@ -73,7 +79,7 @@ impl Cli {
             Command::Prepare(args) => prepare::run(&config, args),
             Command::Images(args) => images::run(&config, args),
             Command::Cache(args) => cache::run(&config, args),
-            Command::Bench(_) => Ok(ExitCode::SUCCESS),
+            Command::Bench(_) | Command::Token(_) => Ok(ExitCode::SUCCESS),
         }
     }
 }

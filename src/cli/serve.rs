@@ -16,8 +16,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::{self, Access},
     cli::{Exit, Failure, catalog},
-    config::Config,
+    config::{Auth, Config},
     house::{House, Stay},
     http::{self, listeners::Listeners},
     service::{self, Manager, PassedSocket},
@@ -31,6 +32,7 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
     // First, while this is the only thread and nothing else is open: the environment is read and changed here.
     let passed = service::passed_sockets().map_err(|error| Failure::new(Exit::System, error))?;
     let catalog = catalog(config)?;
+    let access = Arc::new(access(&config.auth)?);
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -52,7 +54,7 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
             house.close().await;
             return Err(Failure { exit: Exit::Unavailable, lines: refusals });
         }
-        let router = http::router(Arc::clone(&house.engine), &config.server)
+        let router = http::router(Arc::clone(&house.engine), access, &config.server)
             .map_err(|error| Failure::new(Exit::System, format!("write the OpenAPI document: {error}")))?;
         if config.prepare_toolchains {
             prepare_in_background(config.file.as_deref());
@@ -61,6 +63,15 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
         house.close().await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Who may come in.
+fn access(auth: &Auth) -> Result<Access, Failure> {
+    let tokens = auth.tokens.as_deref().map(access::load).transpose().map_err(|errors| Failure {
+        exit: Exit::Configuration,
+        lines: errors.iter().map(ToString::to_string).collect(),
+    })?;
+    Ok(Access { tokens: tokens.unwrap_or_default(), unix_users: auth.unix_users.clone() })
 }
 
 /// A shell's soft limit of 1024 is there for select(2), which nobody here uses; connections and sandboxes need more.

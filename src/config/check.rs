@@ -10,10 +10,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::layers::Layers;
 use super::shape::{
-    CacheShape, ExecutionShape, ExecutorsShape, FileShape, LimitsShape, LogShape, PolicyShape, ServerShape,
+    AuthShape, CacheShape, ExecutionShape, ExecutorsShape, FileShape, LimitsShape, LogShape, PolicyShape,
+    ServerShape,
 };
 use super::{
-    Cache, Config, ConfigError, Execution, ListenAddress, Log, LogFormat, RuntimeConfig, Server,
+    Auth, Cache, Config, ConfigError, Execution, ListenAddress, Log, LogFormat, RuntimeConfig, Server,
     Surroundings, runtimes,
 };
 use crate::engine::{LimitName, LimitPolicy, Limits};
@@ -29,11 +30,13 @@ pub(super) fn config(layers: Layers, surroundings: &Surroundings) -> Result<Conf
     let max_concurrent = check.max_concurrent(written.execution.max_concurrent);
     let runtimes = check.runtimes(written.runtimes, max_concurrent);
     let state_dir = check.state_dir(written.state_dir);
+    let server = check.server(written.server);
     let config = Config {
         file: check.layers.file().map(PathBuf::from),
         cache: check.cache(written.cache, &state_dir),
         state_dir,
-        server: check.server(written.server),
+        auth: check.auth(written.auth, &server.listen),
+        server,
         execution: check.execution(written.execution, max_concurrent, &runtimes),
         run_limits: check.policy("limits", &written.limits, LimitPolicy::RUN),
         compile_limits: check.policy("compile_limits", &written.compile_limits, LimitPolicy::COMPILE),
@@ -158,6 +161,35 @@ impl Check<'_> {
             }
         }
         listen
+    }
+
+    /// Nothing is open beyond this host by accident.
+    fn auth(&mut self, written: AuthShape, listen: &[ListenAddress]) -> Auth {
+        let tokens = written.tokens.map(|file| self.absolute("auth.tokens", file));
+        let beyond = listen.iter().find(|address| match address {
+            ListenAddress::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+            ListenAddress::Unix(_) => false,
+        });
+        if let Some(address) = beyond.filter(|_| tokens.is_none() && written.open_to_anyone != Some(true)) {
+            let message = format!(
+                "{address} can be reached from other hosts: name a file of tokens in auth.tokens, or say \
+                 auth.open_to_anyone = true where everybody who reaches it may run programs"
+            );
+            self.layers.complain("server.listen", &message);
+        }
+        let unix_users = written.unix_users.unwrap_or_default();
+        let unix_users = unix_users.iter().filter_map(|user| self.user(user)).collect();
+        Auth { tokens, unix_users }
+    }
+
+    /// A name or a number.
+    fn user(&mut self, written: &str) -> Option<u32> {
+        let known = || nix::unistd::User::from_name(written).ok().flatten().map(|user| user.uid.as_raw());
+        let uid = written.parse().ok().or_else(known);
+        if uid.is_none() {
+            self.layers.complain("auth.unix_users", &format!("{written:?} is no user of this host"));
+        }
+        uid
     }
 
     fn socket_mode(&mut self, written: Option<String>) -> u32 {

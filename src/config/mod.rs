@@ -30,6 +30,7 @@ pub struct Config {
     /// Where the daemon keeps what outlives it: prepared toolchains, its names for containers.
     pub state_dir: PathBuf,
     pub server: Server,
+    pub auth: Auth,
     pub execution: Execution,
     pub run_limits: LimitPolicy,
     pub compile_limits: LimitPolicy,
@@ -58,6 +59,15 @@ impl Config {
         let default = &self.execution.default_runtime;
         self.runtimes.iter().any(|runtime| runtime.name == *default && runtime.kind.has_images())
     }
+}
+
+/// Who may come in; see `access`.
+#[derive(Debug, Clone, Default)]
+pub struct Auth {
+    /// The file of bearer tokens, absolute.
+    pub tokens: Option<PathBuf>,
+    /// User ids, for Unix sockets; empty: whom their permissions let.
+    pub unix_users: Vec<u32>,
 }
 
 #[derive(Debug, Clone)]

@@ -16,6 +16,8 @@ pub(super) struct FileShape {
     #[serde(deserialize_with = "object")]
     pub(super) server: ServerShape,
     #[serde(deserialize_with = "object")]
+    pub(super) auth: AuthShape,
+    #[serde(deserialize_with = "object")]
     pub(super) execution: ExecutionShape,
     #[serde(deserialize_with = "object")]
     pub(super) limits: PolicyShape,
@@ -43,6 +45,16 @@ pub(super) struct ServerShape {
     pub(super) header_read_timeout_ms: Option<i64>,
     pub(super) body_read_timeout_ms: Option<i64>,
     pub(super) shutdown_timeout_ms: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AuthShape {
+    pub(super) tokens: Option<String>,
+    pub(super) open_to_anyone: Option<bool>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) unix_users: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

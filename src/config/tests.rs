@@ -216,9 +216,9 @@ dirs = ["executors"]
             "SANDBOXD_: names no key",
             "SANDBOXD_LIMITS__MAX__PROCESSES: limits.max is no table",
             "config.toml: limits.max: is not allowed: integer `3`, expected a table",
-            "SANDBOXD_NO__OTHER: no such key `no`, expected one of `state_dir`, `server`, `execution`, `limits`, \
+            "SANDBOXD_NO__OTHER: no such key `no`, expected one of `state_dir`, `server`, `auth`, `execution`, `limits`, \
              `compile_limits`, `executors`, `cache`, `log`, `runtimes`",
-            "SANDBOXD_NO__SUCH: no such key `no`, expected one of `state_dir`, `server`, `execution`, `limits`, \
+            "SANDBOXD_NO__SUCH: no such key `no`, expected one of `state_dir`, `server`, `auth`, `execution`, `limits`, \
              `compile_limits`, `executors`, `cache`, `log`, `runtimes`",
             "SANDBOXD_SERVER__MAX_BODY: no such key `max_body`, expected one of `listen`, `socket_mode`, \
              `max_body_bytes`, `max_connections`, `header_read_timeout_ms`, `body_read_timeout_ms`, \
@@ -227,7 +227,7 @@ dirs = ["executors"]
              `socket_mode`, `max_body_bytes`, `max_connections`, `header_read_timeout_ms`, \
              `body_read_timeout_ms`, `shutdown_timeout_ms`",
             "config.toml: server.shutdown_timeout_ms: is not allowed: string \"long\", expected an integer",
-            "config.toml: surprise: no such key `surprise`, expected one of `state_dir`, `server`, `execution`, \
+            "config.toml: surprise: no such key `surprise`, expected one of `state_dir`, `server`, `auth`, `execution`, \
              `limits`, `compile_limits`, `executors`, `cache`, `log`, `runtimes`",
             "config.toml: server.listen: \"8080\" is no address: such as \"127.0.0.1:8080\", \"[::]:8080\" or \
              \"unix:/run/sandboxd/sandboxd.sock\"",

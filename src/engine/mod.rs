@@ -209,7 +209,7 @@ impl Engine {
             self.metrics.refused(Refusal::Draining);
             return Err(ExecuteError::Draining);
         }
-        let admitted = self.stop.run_until_cancelled(self.admission.admit()).await;
+        let admitted = self.stop.run_until_cancelled(self.admission.admit(&plan.client)).await;
         let permit = admitted.ok_or(ExecuteError::Canceled)??;
         let timing = Timing { queue: asked.elapsed(), ..Timing::default() };
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use self::choose::Choice;
 use super::discovery::Findings;
-use super::{EngineConfig, ExecuteError, LimitName, Limits, Submission, Violation, ViolationKind};
+use super::{ClientKey, EngineConfig, ExecuteError, LimitName, Limits, Submission, Violation, ViolationKind};
 use crate::executors::{Catalog, Executor, Phase, Vars};
 
 pub(super) use self::bounds::taken_up;
@@ -41,6 +41,7 @@ pub struct Plan {
     pub(super) run: PhasePlan,
     pub(super) stdin: Bytes,
     pub(super) collect: Vec<Glob>,
+    pub(super) client: ClientKey,
 }
 
 #[derive(Debug, Clone)]
@@ -149,6 +150,7 @@ pub(super) fn plan(submission: Submission, ground: &Ground<'_>) -> Result<Plan, 
         stdin: submission.stdin,
         collect,
         executor,
+        client: submission.client,
     })
 }
 

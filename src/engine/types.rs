@@ -1,6 +1,7 @@
 //! What crosses the engine's door: a submission going in, a report coming out. No wire format: the doors
 //! translate. Everything in a [`Submission`] is as somebody asked for it; [`super::plan`] makes it believable.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +23,17 @@ pub struct Submission {
     pub compile_limits: LimitRequest,
     pub runtime: Option<String>,
     pub collect: Vec<String>,
+    pub client: ClientKey,
+}
+
+/// Who asks: an opaque word, equal for all that share a line in the queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ClientKey(Arc<str>);
+
+impl ClientKey {
+    pub fn new(word: &str) -> Self {
+        Self(word.into())
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -15,6 +15,7 @@ use super::wire::reading::{self, Parsed};
 use super::wire::request::ExecuteRequest;
 use super::wire::response::{self, ExecuteResponse};
 use super::{Api, body, openapi};
+use crate::access::Client;
 use crate::engine::{ExecuteError, Plan, PlanError, Report, Verdict, Violation};
 
 /// A body or an output up to this size is worked on where it is; a larger one would keep other requests of the same
@@ -53,10 +54,18 @@ pub(super) async fn execute(State(api): State<Api>, request: Request) -> Respons
 }
 
 async fn answer(api: &Api, request: Request) -> Result<(Uuid, Vec<u8>), Problem> {
+    let client = request.extensions().get::<Client>().cloned();
+    let _turn = client.as_ref().map(Client::begin).transpose()?;
     let body = body::json(request, api.body_limits).await?;
-    let Parsed { submission, output_encoding, violations } = parse(body).await?;
+    let Parsed { mut submission, output_encoding, violations } = parse(body).await?;
+    submission.client = client.as_ref().map(|client| client.key().clone()).unwrap_or_default();
     let plan = believe(api.engine.plan(submission).await, violations)?;
     let id = plan.id;
+    if let Some(client) = &client {
+        client
+            .may_have(plan.language(), plan.runtime())
+            .map_err(|denied| Problem::from(denied).with_id(id))?;
+    }
     let report = api.engine.execute(plan, None).await.and_then(own_end);
     let report = report.map_err(|error| Problem::of_execution(error, id))?;
     Ok((id, write(report, output_encoding).await.map_err(|problem| problem.with_id(id))?))

@@ -14,7 +14,10 @@ use crate::engine::{Installation, LanguageOnRuntime, LanguageStatus};
     path = "/api/languages",
     operation_id = "languages",
     tag = "about",
-    responses((status = 200, body = Languages, description = "Every language")),
+    responses(
+        (status = 200, body = Languages, description = "Every language"),
+        super::openapi::GuardProblems,
+    ),
 )]
 pub(super) async fn languages(State(api): State<Api>) -> Json<Languages> {
     let default =

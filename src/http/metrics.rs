@@ -14,7 +14,10 @@ use crate::telemetry::Metrics;
     path = "/metrics",
     operation_id = "metrics",
     tag = "operation",
-    responses((status = 200, body = String, content_type = "text/plain", description = "The Prometheus text format")),
+    responses(
+        (status = 200, body = String, content_type = "text/plain", description = "The Prometheus text format"),
+        super::openapi::GuardProblems,
+    ),
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     match api.engine.metrics().render() {

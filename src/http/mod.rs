@@ -6,6 +6,7 @@ mod around;
 mod body;
 mod correlation;
 mod execute;
+mod guard;
 mod health;
 pub(crate) mod languages;
 pub mod listeners;
@@ -30,6 +31,7 @@ use bytes::Bytes;
 
 use self::body::BodyLimits;
 use self::problem::{Code, Problem};
+use crate::access::Access;
 use crate::config::Server;
 use crate::engine::Engine;
 
@@ -39,6 +41,7 @@ pub use self::serve::{LAST_REQUESTS, serve};
 #[derive(Clone)]
 struct Api {
     engine: Arc<Engine>,
+    access: Arc<Access>,
     body_limits: BodyLimits,
     document: Bytes,
 }
@@ -47,9 +50,14 @@ struct Api {
 ///
 /// # Errors
 /// When the OpenAPI document can't be written, which the tests rule out.
-pub fn router(engine: Arc<Engine>, server: &Server) -> Result<Router, serde_json::Error> {
+pub fn router(
+    engine: Arc<Engine>,
+    access: Arc<Access>,
+    server: &Server,
+) -> Result<Router, serde_json::Error> {
     let api = Api {
         engine,
+        access,
         body_limits: BodyLimits { max_bytes: server.max_body_bytes, read_timeout: server.body_read_timeout },
         document: openapi::text()?.into(),
     };
@@ -63,6 +71,7 @@ pub fn router(engine: Arc<Engine>, server: &Server) -> Result<Router, serde_json
         .route("/openapi.json", get(openapi::document))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(from_fn_with_state(api.clone(), guard::guard))
         .layer(from_fn(around::catch_panic))
         .layer(from_fn_with_state(api.clone(), around::observe))
         .with_state(api))

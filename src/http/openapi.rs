@@ -80,7 +80,11 @@ pub(super) struct ExecuteProblems;
 impl IntoResponses for ExecuteProblems {
     fn responses() -> BTreeMap<String, RefOr<Described>> {
         problems(&[
+            Code::Malformed,
             Code::InvalidJson,
+            Code::Unauthorized,
+            Code::Forbidden,
+            Code::RateLimited,
             Code::RequestTimeout,
             Code::PayloadTooLarge,
             Code::UnsupportedMediaType,
@@ -95,6 +99,15 @@ impl IntoResponses for ExecuteProblems {
             Code::Draining,
             Code::Internal,
         ])
+    }
+}
+
+/// Of routes that take nothing: whoever asks may be nobody.
+pub(super) struct GuardProblems;
+
+impl IntoResponses for GuardProblems {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        problems(&[Code::Unauthorized, Code::Forbidden])
     }
 }
 
@@ -118,7 +131,7 @@ fn problems(codes: &[Code]) -> BTreeMap<String, RefOr<Described>> {
         let mut response = ResponseBuilder::new()
             .description(format!("`code`: {}", codes.join(", ")))
             .content(CONTENT_TYPE_PROBLEM, content);
-        if status == 503 {
+        if matches!(status, 429 | 503) {
             let seconds = HeaderBuilder::new()
                 .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).build()))
                 .description(Some("When to come back, in seconds"))
@@ -195,7 +208,7 @@ mod tests {
         let document = document();
         let responses = &document["paths"]["/api/execute"]["post"]["responses"];
         let statuses: Vec<_> = responses.as_object().unwrap().keys().collect();
-        assert_eq!(statuses, ["200", "400", "408", "413", "415", "422", "500", "503"]);
+        assert_eq!(statuses, ["200", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503"]);
         let schema = &responses["422"]["content"]["application/problem+json"]["schema"];
         assert_eq!(schema["$ref"], "#/components/schemas/Problem");
     }

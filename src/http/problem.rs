@@ -26,6 +26,9 @@ const MAX_TEXT_BYTES: usize = 512;
 /// The `code` of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
+    Unauthorized,
+    Forbidden,
+    RateLimited,
     Malformed,
     UriTooLong,
     HeadersTooLarge,
@@ -45,6 +48,9 @@ pub(super) enum Code {
 impl Code {
     pub(super) fn as_str(self) -> &'static str {
         match self {
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate_limited",
             Self::Malformed => "malformed_request",
             Self::UriTooLong => "uri_too_long",
             Self::HeadersTooLarge => "headers_too_large",
@@ -64,6 +70,9 @@ impl Code {
 
     pub(super) fn status(self) -> StatusCode {
         match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Malformed | Self::InvalidJson => StatusCode::BAD_REQUEST,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -80,6 +89,9 @@ impl Code {
 
     fn title(self) -> &'static str {
         match self {
+            Self::Unauthorized => "It is not known who asks",
+            Self::Forbidden => "Who asks may not have this",
+            Self::RateLimited => "Who asks has had its share",
             Self::Malformed => "This is no HTTP",
             Self::UriTooLong => "The path is too long",
             Self::HeadersTooLarge => "The header fields are too large",
@@ -111,6 +123,8 @@ pub(super) struct Problem {
     code: Code,
     detail: String,
     errors: Vec<Violation>,
+    /// Of a request that is valid.
+    field: Option<&'static str>,
     retry_after: Option<Duration>,
     id: Uuid,
 }
@@ -118,7 +132,7 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after = (code == Code::Draining).then_some(AFTER_DRAINING);
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after, id: Uuid::now_v7() }
+        Self { code, detail: detail.into(), errors: Vec::new(), field: None, retry_after, id: Uuid::now_v7() }
     }
 
     pub(super) fn code(&self) -> Code {
@@ -137,6 +151,11 @@ impl Problem {
     /// For the problem of an execution that has an id already.
     pub(super) fn with_id(self, id: Uuid) -> Self {
         Self { id, ..self }
+    }
+
+    /// Names the field that asks for too much.
+    pub(super) fn at(self, field: &'static str) -> Self {
+        Self { field: Some(field), ..self }
     }
 
     pub(super) fn retry_after(self, after: Duration) -> Self {
@@ -197,7 +216,12 @@ impl Problem {
             status: status.as_u16(),
             detail: &self.detail,
             code: self.code.as_str(),
-            field: self.errors.first().map(|first| first.field.as_str()).filter(|field| named(field)),
+            field: self
+                .errors
+                .first()
+                .map(|first| first.field.as_str())
+                .or(self.field)
+                .filter(|field| named(field)),
             id: self.id.to_string(),
             errors: self
                 .errors
@@ -216,6 +240,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.to_json()));
         *response.status_mut() = self.code.status();
+        if self.code == Code::Unauthorized {
+            super::guard::challenge(&mut response);
+        }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));
         if let Some(after) = self.retry_after {

@@ -17,7 +17,10 @@ use crate::engine::RuntimeStatus;
     path = "/api/runtimes",
     operation_id = "runtimes",
     tag = "about",
-    responses((status = 200, body = Runtimes, description = "Every configured runtime")),
+    responses(
+        (status = 200, body = Runtimes, description = "Every configured runtime"),
+        super::openapi::GuardProblems,
+    ),
 )]
 pub(super) async fn runtimes(State(api): State<Api>) -> Json<Runtimes> {
     Json(Runtimes { runtimes: api.engine.runtimes().into_iter().map(RuntimeOutput::of).collect() })

@@ -31,6 +31,7 @@ use tower::ServiceExt;
 use super::listeners::{Listeners, UnixSocket};
 use super::malformed::Malformed;
 use super::patience::Patience;
+use crate::access::Peer;
 use crate::config::Server;
 use crate::telemetry::Metrics;
 
@@ -120,11 +121,12 @@ struct Door {
 
 impl Door {
     async fn accept_all(&self, listener: &impl Accept) {
-        while let Some(Some((stream, place))) = self.stop.run_until_cancelled(self.next(listener)).await {
+        while let Some(Some((stream, peer, place))) = self.stop.run_until_cancelled(self.next(listener)).await
+        {
             let door = self.clone();
             self.connections.spawn(async move {
                 door.metrics.connection_opened();
-                door.connection(stream).await;
+                door.connection(stream, peer).await;
                 door.metrics.connection_closed();
                 drop(place);
             });
@@ -133,10 +135,10 @@ impl Door {
 
     /// The next connection and its place. Without a free place one waits here, and all others in the kernel's queue.
     /// The place comes second: held while nobody comes, it would be lost to the other listeners.
-    async fn next<L: Accept>(&self, listener: &L) -> Option<(L::Stream, OwnedSemaphorePermit)> {
-        let stream = loop {
+    async fn next<L: Accept>(&self, listener: &L) -> Option<(L::Stream, Peer, OwnedSemaphorePermit)> {
+        let (stream, peer) = loop {
             match listener.accept().await {
-                Ok(stream) => break stream,
+                Ok(accepted) => break accepted,
                 Err(error) if concerns_one_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken in");
@@ -146,7 +148,7 @@ impl Door {
         };
         // `None` for a closed semaphore, and this one never is.
         let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
-        Some((stream, place))
+        Some((stream, peer, place))
     }
 
     /// When no further request is read. Who was let in just before the end is about to ask.
@@ -157,13 +159,14 @@ impl Door {
         }
     }
 
-    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) {
         let stream = Malformed::new(Patience::new(stream, WRITE_TIMEOUT));
         let asked = Arc::new(AtomicBool::new(false));
         let service = service_fn({
             let (router, asked) = (self.router.clone(), Arc::clone(&asked));
-            move |request: Request<Incoming>| {
+            move |mut request: Request<Incoming>| {
                 asked.store(true, Relaxed);
+                request.extensions_mut().insert(peer);
                 router.clone().oneshot(request)
             }
         });
@@ -205,24 +208,26 @@ fn concerns_one_client(error: &io::Error) -> bool {
 trait Accept: Sync {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = self.accept().await?;
+    async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, address) = self.accept().await?;
         // An answer is one write; waiting for more would only delay it. A client that is gone already fails later.
         let _ = stream.set_nodelay(true);
-        Ok(stream)
+        Ok((stream, Peer::Tcp(address.ip().to_canonical())))
     }
 }
 
 impl Accept for UnixSocket {
     type Stream = UnixStream;
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(self.listener.accept().await?.0)
+    async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.listener.accept().await?;
+        let peer = Peer::Unix(stream.peer_cred().ok().map(|credentials| credentials.uid()));
+        Ok((stream, peer))
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_types, reason = "a test starts the daemon as a person would")]
 
+mod access;
 mod bench;
 mod cache;
 mod cli;

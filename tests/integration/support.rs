@@ -149,6 +149,10 @@ impl Daemon {
         self.get("/api/runtimes").json()["runtimes"][0]["details"]["gvisor"].is_string()
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }

@@ -54,7 +54,7 @@ fn house_with(max_concurrent: usize, queue_length: usize, server: Server) -> Hou
     let catalog = Catalog::load(&[]).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let engine = Engine::new(config, catalog, vec![Arc::new(runtime.clone())], metrics);
-    let router = router(Arc::clone(&engine), &server).unwrap();
+    let router = router(Arc::clone(&engine), Arc::default(), &server).unwrap();
     House { runtime, engine, server, router }
 }
 

@@ -12,7 +12,9 @@ use serde::de::{self, Deserializer, Visitor};
 use utoipa::ToSchema;
 
 use super::Encoding;
-use crate::engine::{LimitName, LimitRequest, Source, Submission, SubmittedFile, Violation, ViolationKind};
+use crate::engine::{
+    ClientKey, LimitName, LimitRequest, Source, Submission, SubmittedFile, Violation, ViolationKind,
+};
 use crate::strict::Object;
 
 /// One program to be run. Exactly one of `code` and `files` is needed.
@@ -127,6 +129,8 @@ impl ExecuteRequest {
             compile_limits: self.compile_limits.map(|Object(limits)| limits.into()).unwrap_or_default(),
             runtime: self.runtime,
             collect: self.collect.unwrap_or_default(),
+            // Who asks is known to the door.
+            client: ClientKey::default(),
         }
     }
 }

@@ -1,0 +1,47 @@
+//! `sandboxd token`: a new bearer token, and the lines that make the daemon know it. Nothing is written: where the tokens
+//! are kept, and who may read them, is the operator's.
+
+use crate::{
+    access::digest_of,
+    cli::{Exit, Failure},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TokenArgs {
+    /// Who it is for: letters, digits, - and _
+    name: String,
+}
+
+/// As many as a SHA-256 digest has: nobody guesses one.
+const SECRET_BYTES: usize = 32;
+const MAX_NAME_BYTES: usize = 64;
+
+/// # Errors
+/// For a name that no table can have.
+pub(super) fn run(args: &TokenArgs) -> Result<std::process::ExitCode, Failure> {
+    let name = &args.name;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(allowed) {
+        let message =
+            format!("{name:?} is no name of a token: 1 to {MAX_NAME_BYTES} letters, digits, - and _");
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let mut secret = [0; SECRET_BYTES];
+    getrandom::fill(&mut secret)
+        .map_err(|error| Failure::new(Exit::System, format!("the system has no random bytes: {error}")))?;
+    let token = format!("sbx_{}", hex(&secret));
+    // The secret alone on stdout, for whoever takes it from there; it can't be had again.
+    println!("{token}");
+    eprintln!("Add this to the file that auth.tokens names, and restart the daemon:\n");
+    eprintln!("[{name}]\nsha256 = \"{}\"", hex(&digest_of(&token)));
+    Ok(std::process::ExitCode::SUCCESS)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String never fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
