@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sandboxd_contract::{Runtime, Stock};
 
 use crate::{
-    config::Config,
+    config::{Config, RuntimeConfig},
     engine::{CacheConfig, Engine, EngineConfig},
     executors::Catalog,
     runtimes,
@@ -23,7 +23,14 @@ pub(crate) enum Stay {
 
 pub(crate) struct House {
     pub(crate) engine: Arc<Engine>,
-    runtimes: Vec<Arc<dyn Runtime>>,
+    runtimes: Vec<Running>,
+}
+
+/// A runtime, and what it was made from.
+#[derive(Clone)]
+struct Running {
+    config: RuntimeConfig,
+    runtime: Arc<dyn Runtime>,
 }
 
 /// Why there is no house.
@@ -38,13 +45,42 @@ impl House {
     /// When a runtime can't even begin. One that turns out to be unavailable is told by its probe.
     pub(crate) async fn build(config: &Config, catalog: Catalog, stay: Stay) -> Result<Self, HouseError> {
         let metrics = Metrics::new().map_err(|error| HouseError(format!("make the metrics: {error}")))?;
-        let mut runtimes = Vec::new();
+        Self::with(config, catalog, stay, Arc::new(metrics), &[]).await
+    }
+
+    /// Another house beside this one, with those of its runtimes that are configured as they were.
+    ///
+    /// # Errors
+    /// As for [`House::build`]; what was started for it has ended again.
+    pub(crate) async fn rebuild(&self, config: &Config, catalog: Catalog) -> Result<Self, HouseError> {
+        let metrics = Arc::clone(self.engine.metrics());
+        Self::with(config, catalog, Stay::Long, metrics, &self.runtimes).await
+    }
+
+    async fn with(
+        config: &Config,
+        catalog: Catalog,
+        stay: Stay,
+        metrics: Arc<Metrics>,
+        there: &[Running],
+    ) -> Result<Self, HouseError> {
+        let mut running: Vec<Running> = Vec::new();
         for configured in &config.runtimes {
+            if let Some(same) = there.iter().find(|one| one.config == *configured) {
+                running.push(same.clone());
+                continue;
+            }
             let failed =
                 |error: &dyn std::fmt::Display| HouseError(format!("runtime {}: {error}", configured.name));
             let stock = Arc::<Stock>::default();
             metrics.watch_stock(&configured.name, Arc::clone(&stock));
-            let runtime = runtimes::start(config, configured, stay, stock).map_err(|error| failed(&error))?;
+            let runtime = match runtimes::start(config, configured, stay, stock) {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    close(&without(&running, there)).await;
+                    return Err(failed(&error));
+                }
+            };
             match runtime.sweep().await {
                 Ok(swept) if swept.sandboxes > 0 || swept.processes > 0 => {
                     let (sandboxes, processes) = (swept.sandboxes, swept.processes);
@@ -59,16 +95,17 @@ impl House {
                 Ok(_) => {}
                 Err(error) => tracing::warn!(runtime = configured.name, %error, "could not sweep"),
             }
-            runtimes.push(runtime);
+            running.push(Running { config: configured.clone(), runtime });
         }
-        let engine = Engine::new(engine_config(config, stay), catalog, runtimes.clone(), Arc::new(metrics));
-        Ok(Self { engine, runtimes })
+        let runtimes = running.iter().map(|one| Arc::clone(&one.runtime)).collect();
+        let engine = Engine::new(engine_config(config, stay), catalog, runtimes, metrics);
+        Ok(Self { engine, runtimes: running })
     }
 
     /// Why the default runtime can't be used as configured, one line for each reason.
     pub(crate) async fn refusals(&self, config: &Config) -> Vec<String> {
         let default = &config.execution.default_runtime;
-        let Some(runtime) = self.runtimes.iter().find(|runtime| runtime.name() == default) else {
+        let Some(runtime) = self.runtime(default) else {
             return vec![format!("there is no runtime {default}")];
         };
         let probe = runtime.probe().await;
@@ -90,8 +127,7 @@ impl House {
     /// daemon waits for it, and says meanwhile that it is not ready.
     pub(crate) async fn waits_for_engine(&self, config: &Config) -> bool {
         let default = &config.execution.default_runtime;
-        let runtime = self.runtimes.iter().find(|runtime| runtime.name() == default);
-        match runtime.filter(|_| config.depends_on_an_engine()) {
+        match self.runtime(default).filter(|_| config.depends_on_an_engine()) {
             Some(runtime) => runtime.probe().await.available.is_err(),
             None => false,
         }
@@ -99,10 +135,29 @@ impl House {
 
     /// Ends all runtimes and removes what they made on the host.
     pub(crate) async fn close(&self) {
-        for runtime in &self.runtimes {
-            if let Err(error) = runtime.shutdown().await {
-                tracing::warn!(runtime = runtime.name(), %error, "could not shut down cleanly");
-            }
+        close(&self.runtimes).await;
+    }
+
+    /// Ends those that the other house does not have.
+    pub(crate) async fn close_all_but(&self, other: &Self) {
+        close(&without(&self.runtimes, &other.runtimes)).await;
+    }
+
+    fn runtime(&self, name: &str) -> Option<&Arc<dyn Runtime>> {
+        self.runtimes.iter().map(|one| &one.runtime).find(|runtime| runtime.name() == name)
+    }
+}
+
+/// Those that are not among the others.
+fn without(some: &[Running], others: &[Running]) -> Vec<Running> {
+    let is_there = |one: &Running| others.iter().any(|other| Arc::ptr_eq(&one.runtime, &other.runtime));
+    some.iter().filter(|one| !is_there(one)).cloned().collect()
+}
+
+async fn close(runtimes: &[Running]) {
+    for Running { runtime, .. } in runtimes {
+        if let Err(error) = runtime.shutdown().await {
+            tracing::warn!(runtime = runtime.name(), %error, "could not shut down cleanly");
         }
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! READY=1 ──> STATUS=… when the load changes; WATCHDOG=1 while a program can be run ──> STOPPING=1
+//!    └── RELOADING=1 <──┘ SIGHUP
 //! ```
 
 use std::convert::Infallible;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use listenfd::ListenFd;
 use nix::sys::socket::{getsockopt, sockopt};
+use nix::time::{ClockId, clock_gettime};
 use tokio::net::UnixDatagram;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
@@ -90,6 +92,18 @@ impl Manager {
     /// The service accepts connections, and its default runtime has shown that it can hold every limit.
     pub(crate) async fn ready(&self) {
         self.tell(&format!("READY=1\nSTATUS={}", status(Stats::default(), None))).await;
+    }
+
+    /// Everything is read again; `ready` or `not_reloaded` ends it.
+    pub(crate) async fn reloading(&self) {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+            .map_or(0, |now| now.tv_sec().saturating_mul(1_000_000).saturating_add(now.tv_nsec() / 1000));
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}")).await;
+    }
+
+    /// As it was before.
+    pub(crate) async fn not_reloaded(&self, reasons: &[String]) {
+        self.tell(&format!("READY=1\nSTATUS=not reloaded: {}", reasons.join("; ").replace('\n', " "))).await;
     }
 
     pub(crate) async fn stopping(&self) {

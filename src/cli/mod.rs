@@ -6,6 +6,7 @@ mod doctor;
 mod images;
 mod languages;
 mod prepare;
+mod reload;
 mod run;
 mod serve;
 mod token;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! sockets bound ──> runtimes swept, started, proved ──> serving ──SIGTERM──> draining ──> sandboxes gone ──> exit 0
+//!      │                                                 └ SIGHUP: `reload`
 //!  or passed                  └ exit 69                              second signal: at once
 //!      └ exit 71
 //! ```
@@ -10,14 +11,13 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc, thread, time::Duration};
 
-use axum::Router;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{self, Access},
-    cli::{Exit, Failure, catalog},
+    cli::{Exit, Failure, catalog, reload::Current},
     config::{Auth, Config},
     house::{House, Stay},
     http::{self, listeners::Listeners},
@@ -59,14 +59,15 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
         if config.prepare_toolchains {
             prepare_in_background(config.file.as_deref());
         }
-        serve(config, listeners, router, &house, &manager, &mut stop).await;
-        house.close().await;
+        let current =
+            Current { config: config.clone(), house: Arc::new(house), live: http::Live::new(router) };
+        serve(current, listeners, &manager, &mut stop).await.close().await;
         Ok(ExitCode::SUCCESS)
     })
 }
 
 /// Who may come in.
-fn access(auth: &Auth) -> Result<Access, Failure> {
+pub(super) fn access(auth: &Auth) -> Result<Access, Failure> {
     let tokens = auth.tokens.as_deref().map(access::load).transpose().map_err(|errors| Failure {
         exit: Exit::Configuration,
         lines: errors.iter().map(ToString::to_string).collect(),
@@ -94,41 +95,51 @@ async fn listeners(config: &Config, passed: Vec<PassedSocket>) -> Result<Listene
         .map_err(|error| Failure::new(Exit::System, format!("listen on a socket that was passed: {error}")))
 }
 
-async fn serve(
-    config: &Config,
-    listeners: Listeners,
-    router: Router,
-    house: &House,
-    manager: &Manager,
-    stop: &mut Stop,
-) {
-    let engine = Arc::clone(&house.engine);
-    let discovering = tokio::spawn({
-        let (engine, runtimes) = (Arc::clone(&engine), config.runtimes_by_need());
-        async move {
-            for runtime in runtimes {
-                if let Err(error) = engine.discover(&runtime).await {
-                    tracing::warn!(runtime, %error, "could not look for languages");
-                }
-            }
-        }
-    });
+/// The house that is to be closed.
+async fn serve(mut current: Current, listeners: Listeners, manager: &Manager, stop: &mut Stop) -> Arc<House> {
+    let mut discovering = discover(&current);
     let over = CancellationToken::new();
     let (stop_serving, kept_sockets) = (over.child_token(), listeners.outlive_us());
     for address in listeners.addresses() {
         tracing::info!(%address, "listening");
     }
     let serving = tokio::spawn({
-        let (server, metrics) = (config.server.clone(), Arc::clone(engine.metrics()));
+        let (server, live) = (current.config.server.clone(), current.live.clone());
+        let metrics = Arc::clone(current.house.engine.metrics());
         let (stop, over) = (stop_serving.clone(), over.clone());
-        async move { http::serve(listeners, router, &server, metrics, stop, over).await }
+        async move { http::serve(listeners, live, &server, metrics, stop, over).await }
     });
     manager.ready().await;
-    tokio::select! {
-        () = stop.asked() => {}
-        never = manager.keep_told(&engine, config.depends_on_an_engine()) => match never {},
+    loop {
+        tokio::select! {
+            told = stop.told() => match told {
+                Told::Stop => break,
+                Told::Reload => {}
+            },
+            never = manager.keep_told(&current.house.engine, current.config.depends_on_an_engine()) => match never {},
+        }
+        manager.reloading().await;
+        match current.reload().await {
+            Ok(()) => {
+                tracing::info!("reloaded");
+                discovering.abort();
+                discovering = discover(&current);
+                if current.config.prepare_toolchains {
+                    prepare_in_background(current.config.file.as_deref());
+                }
+                manager.ready().await;
+            }
+            Err(reasons) => {
+                for reason in &reasons {
+                    tracing::error!(reason, "not reloaded: everything stays as it was");
+                }
+                manager.not_reloaded(&reasons).await;
+            }
+        }
     }
     manager.stopping().await;
+    let Current { config, house, .. } = current;
+    let engine = Arc::clone(&house.engine);
     tracing::info!(timeout_ms = config.server.shutdown_timeout.as_millis() as u64, "draining");
     if kept_sockets {
         // Whoever connects from now on waits in the socket for the next daemon, instead of being told to come again.
@@ -151,12 +162,31 @@ async fn serve(
     if let Err(error) = serving.await {
         tracing::error!(%error, "the HTTP server failed");
     }
+    house
 }
 
-/// SIGTERM and SIGINT alike.
+/// Looks for the languages on every runtime, the default one first.
+fn discover(current: &Current) -> tokio::task::JoinHandle<()> {
+    let (engine, runtimes) = (Arc::clone(&current.house.engine), current.config.runtimes_by_need());
+    tokio::spawn(async move {
+        for runtime in runtimes {
+            if let Err(error) = engine.discover(&runtime).await {
+                tracing::warn!(runtime, %error, "could not look for languages");
+            }
+        }
+    })
+}
+
+/// SIGTERM and SIGINT alike; and SIGHUP, which is for reading everything again.
 struct Stop {
+    reload: Signal,
     terminate: Signal,
     interrupt: Signal,
+}
+
+enum Told {
+    Stop,
+    Reload,
 }
 
 impl Stop {
@@ -164,7 +194,19 @@ impl Stop {
         let listen = |kind| {
             signal(kind).map_err(|error| Failure::new(Exit::System, format!("listen for signals: {error}")))
         };
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            reload: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn told(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.reload.recv() => Told::Reload,
+        }
     }
 
     async fn asked(&mut self) {

@@ -134,14 +134,14 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeConfig {
     pub name: String,
     pub kind: RuntimeKind,
 }
 
 /// One variant for each kind.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuntimeKind {
     Native(NativeSettings),
     Docker(DockerSettings),
@@ -175,7 +175,7 @@ impl RuntimeKind {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NativeSettings {
     pub allow_missing: Vec<KernelLimit>,
     pub rootfs: Option<PathBuf>,
@@ -184,7 +184,7 @@ pub struct NativeSettings {
     pub lanes: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerSettings {
     pub pool: PoolSettings,
     /// `unix://` and a path, or `tcp://`, a host and a port.
@@ -193,7 +193,7 @@ pub struct DockerSettings {
     pub oci_runtime: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerdSettings {
     pub pool: PoolSettings,
     /// The path of its socket.
@@ -207,7 +207,7 @@ pub struct ContainerdSettings {
 }
 
 /// What runtimes that keep containers have in common.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolSettings {
     /// Sandboxes kept ready for each executor.
     pub warm: usize,

@@ -35,7 +35,7 @@ use crate::access::Access;
 use crate::config::Server;
 use crate::engine::Engine;
 
-pub use self::serve::{LAST_REQUESTS, serve};
+pub use self::serve::{LAST_REQUESTS, Live, serve};
 
 /// What the handlers share.
 #[derive(Clone)]

@@ -10,8 +10,8 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -49,18 +49,37 @@ pub const LAST_REQUESTS: Duration = Duration::from_millis(250);
 /// How long answers that are ready may take to reach their clients once the daemon stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The routes that requests take, which may be others for the next one.
+#[derive(Clone)]
+pub struct Live(Arc<RwLock<Router>>);
+
+impl Live {
+    pub fn new(router: Router) -> Self {
+        Self(Arc::new(RwLock::new(router)))
+    }
+
+    /// Requests that have begun stay on the routes that they took.
+    pub fn swap(&self, router: Router) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = router;
+    }
+
+    fn now(&self) -> Router {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Serves until `stop`; then takes nobody in any more, lets every answer go out that is under way, and returns: after
 /// `over`, which is to imply `stop`, at the latest when whoever was answered had [`CLOSE_TIMEOUT`] to take it.
 pub async fn serve(
     listeners: Listeners,
-    router: Router,
+    live: Live,
     server: &Server,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     over: CancellationToken,
 ) {
     let door = Door {
-        router,
+        live,
         builder: builder(server.header_read_timeout),
         header_read_timeout: server.header_read_timeout,
         places: Arc::new(Semaphore::new(server.max_connections)),
@@ -108,7 +127,7 @@ fn builder(header_read_timeout: Duration) -> Builder<TokioExecutor> {
 /// What every connection needs.
 #[derive(Clone)]
 struct Door {
-    router: Router,
+    live: Live,
     builder: Builder<TokioExecutor>,
     header_read_timeout: Duration,
     places: Arc<Semaphore>,
@@ -163,11 +182,11 @@ impl Door {
         let stream = Malformed::new(Patience::new(stream, WRITE_TIMEOUT));
         let asked = Arc::new(AtomicBool::new(false));
         let service = service_fn({
-            let (router, asked) = (self.router.clone(), Arc::clone(&asked));
+            let (live, asked) = (self.live.clone(), Arc::clone(&asked));
             move |mut request: Request<Incoming>| {
                 asked.store(true, Relaxed);
                 request.extensions_mut().insert(peer);
-                router.clone().oneshot(request)
+                live.now().oneshot(request)
             }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));

@@ -26,5 +26,6 @@ mod load;
 mod managed;
 mod observed;
 mod programs;
+mod reload;
 mod service;
 mod support;

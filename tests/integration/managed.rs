@@ -165,6 +165,15 @@ fn the_manager_is_told() {
         told(&manager, "STATUS=1 running, 0 queued");
     });
     told(&manager, "STATUS=0 running, 0 queued");
+    daemon.signal("-HUP");
+    let reloading = told(&manager, "RELOADING=1");
+    assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
+    told(&manager, "READY=1");
+    std::fs::write(&config, "surprise = 1").unwrap();
+    daemon.signal("-HUP");
+    told(&manager, "RELOADING=1");
+    let refused = told(&manager, "READY=1");
+    assert!(refused.contains("STATUS=not reloaded: ") && refused.contains("surprise"), "{refused}");
     daemon.signal("-TERM");
     let last = told(&manager, "STOPPING=1");
     assert!(!last.contains("no program can be run"), "{last}");

@@ -178,6 +178,24 @@ def check_a_daemon_that_hangs_is_replaced():
     works()
 
 
+def check_a_reload_is_taken_whole_or_not_at_all():
+    config = pathlib.Path("/etc/sandboxd/config.toml")
+    pid = show("MainPID")
+    program = {"language": "python", "code": "print(1)", "limits": {"wall_time_ms": 6000}}
+    config.write_text("[limits.max]\nwall_time_ms = 5000\n")
+    run("systemctl", "reload", SERVICE)
+    wait_for("the new maximum", lambda: request("POST", "/api/execute", program)[0] == 422)
+    works()
+    config.write_text("[limits.max]\nwall_time_ms = 7000\nsurprise = 1\n")
+    run("systemctl", "reload", SERVICE)
+    wait_for("a refusal", lambda: "not reloaded" in run("journalctl", "-b", "-u", SERVICE, "--no-pager", "-o", "cat"))
+    assert request("POST", "/api/execute", program)[0] == 422
+    config.unlink()
+    run("systemctl", "reload", SERVICE)
+    wait_for("the old maximum", lambda: request("POST", "/api/execute", program)[0] == 200)
+    assert (show("MainPID"), show("ActiveState")) == (pid, "active")
+
+
 def check_a_restart_refuses_nobody():
     over = threading.Event()
     answers = []

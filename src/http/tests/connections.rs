@@ -39,7 +39,17 @@ async fn open(server: Server) -> Open {
     let serving = tokio::spawn({
         let (router, server) = (house.router.clone(), house.server.clone());
         let (metrics, stop) = (Arc::clone(house.engine.metrics()), stop.clone());
-        async move { crate::http::serve(listeners, router, &server, metrics, stop.clone(), stop).await }
+        async move {
+            crate::http::serve(
+                listeners,
+                crate::http::Live::new(router),
+                &server,
+                metrics,
+                stop.clone(),
+                stop,
+            )
+            .await
+        }
     });
     Open { house, tcp, unix, stop, serving, _folder: folder }
 }

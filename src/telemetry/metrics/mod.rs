@@ -15,7 +15,7 @@ use std::{
 };
 
 use prometheus::{Encoder, TextEncoder};
-use sandboxd_contract::{RuntimeError, Stock};
+use sandboxd_contract::{RuntimeError, Stock, StockLevel};
 use tokio::time::Instant;
 
 use self::families::Families;
@@ -80,7 +80,14 @@ pub struct Metrics {
     /// Since when those wait who wait.
     waiting: Mutex<BTreeSet<(Instant, u64)>>,
     waited: AtomicU64,
-    stocks: Mutex<Vec<(String, Arc<Stock>)>>,
+    stocks: Mutex<Vec<Watched>>,
+}
+
+/// A stock, and what has been told of it.
+struct Watched {
+    runtime: String,
+    stock: Arc<Stock>,
+    told: StockLevel,
 }
 
 impl Metrics {
@@ -230,24 +237,26 @@ impl Metrics {
         self.families.http_connections.dec();
     }
 
-    /// Starts every series of a runtime at 0, so that a dashboard sees them before the first execution.
+    /// Lets every series of a runtime be there, so that a dashboard sees them before the first execution. What has been
+    /// counted stays: it may be another engine's.
     pub fn announce_runtime(&self, runtime: &str) {
         let families = &self.families;
         for state in [SandboxState::Busy, SandboxState::Destroying] {
-            families.sandboxes.with_label_values(&[runtime, state.as_str()]).set(0);
+            families.sandboxes.with_label_values(&[runtime, state.as_str()]).add(0);
         }
-        for counters in [&families.leaked, &families.oom_kills, &families.destroy_retries] {
-            counters.with_label_values(&[runtime]).reset();
+        let counted = [&families.leaked, &families.oom_kills, &families.destroy_retries, &families.swept];
+        for counters in counted {
+            counters.with_label_values(&[runtime]).inc_by(0);
         }
         for kind in FAILURES {
-            families.runtime_errors.with_label_values(&[runtime, kind]).reset();
+            families.runtime_errors.with_label_values(&[runtime, kind]).inc_by(0);
         }
-        // What was swept has been counted already.
-        families.swept.with_label_values(&[runtime]).inc_by(0);
     }
 
     pub fn watch_stock(&self, runtime: &str, stock: Arc<Stock>) {
-        lock(&self.stocks).push((runtime.to_owned(), stock));
+        let mut stocks = lock(&self.stocks);
+        stocks.retain(|watched| watched.runtime != runtime);
+        stocks.push(Watched { runtime: runtime.to_owned(), stock, told: StockLevel::default() });
     }
 
     /// The Prometheus text format, version 0.0.4.
@@ -264,16 +273,20 @@ impl Metrics {
     fn look_around(&self) {
         let oldest = lock(&self.waiting).first().map(|(since, _)| since.elapsed());
         self.families.queue_oldest_wait.set(oldest.unwrap_or_default().as_secs_f64());
-        for (runtime, stock) in lock(&self.stocks).iter() {
+        for Watched { runtime, stock, told } in lock(&self.stocks).iter_mut() {
             let level = stock.level();
             for (state, count) in [("ready", level.ready), ("making", level.making)] {
                 let gauge = self.families.pool.with_label_values(&[runtime.as_str(), state]);
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
             }
-            for (how, count) in [("ready", level.taken_ready), ("cold", level.taken_cold)] {
-                let counter = self.families.pool_taken.with_label_values(&[runtime.as_str(), how]);
-                counter.inc_by(count.saturating_sub(counter.get()));
+            let taken = [
+                ("ready", level.taken_ready - told.taken_ready),
+                ("cold", level.taken_cold - told.taken_cold),
+            ];
+            for (how, more) in taken {
+                self.families.pool_taken.with_label_values(&[runtime.as_str(), how]).inc_by(more);
             }
+            *told = level;
         }
     }
 
