@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/sandboxd
 
-.PHONY: help run build languages services images test test-vm lint bench clean
+.PHONY: help run build deb languages services images test test-vm lint bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ run: languages build ## install what is missing, build, start the daemon and pri
 build: ## the release binary
 	@make/need-tools.sh
 	cargo build --release --locked
+
+deb: build ## a Debian package in target/, which 'apt install ./target/sandboxd_….deb' installs and starts
+	@packaging/deb.sh $(BINARY) $(dir $(BINARY))..
 
 languages: ## install the Debian packages of the languages that are missing
 	@make/languages.sh

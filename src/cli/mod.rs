@@ -73,7 +73,7 @@ impl Cli {
             logs::init(&config.log);
         }
         match &self.command {
-            Command::Serve => serve::run(&config),
+            Command::Serve => serve::run(&config, self.config.as_deref()),
             Command::Run(args) => run::run(&config, args),
             Command::Doctor(args) => doctor::run(&config, args),
             Command::Languages(args) => languages::run(&config, args),

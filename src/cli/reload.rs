@@ -7,7 +7,7 @@
 //! Runtimes that are configured as before go on in the new engine, with all that they have ready. What other processes
 //! were promised, or what can't be had twice at once, stays until a restart. Called by `serve` alone.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::catalog;
 use crate::{
@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// What serves now.
 pub(super) struct Current {
+    /// The file that the command line names; without it, it is looked for anew.
+    pub(super) named: Option<PathBuf>,
     pub(super) config: Config,
     pub(super) house: Arc<House>,
     pub(super) live: http::Live,
@@ -34,7 +36,7 @@ impl Current {
     /// # Errors
     /// One line for each reason; nothing has changed then.
     pub(super) async fn reload(&mut self) -> Result<(), Vec<String>> {
-        let config = config::load(self.config.file.as_deref(), &Surroundings::of_process())
+        let config = config::load(self.named.as_deref(), &Surroundings::of_process())
             .map_err(|error| error.violations)?;
         let fixed = fixed(&self.config, &config);
         if !fixed.is_empty() {

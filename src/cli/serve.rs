@@ -28,7 +28,7 @@ use crate::{
 ///
 /// # Errors
 /// Before serving only: sockets, runtimes, the system.
-pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
+pub(super) fn run(config: &Config, named: Option<&Path>) -> Result<ExitCode, Failure> {
     // First, while this is the only thread and nothing else is open: the environment is read and changed here.
     let passed = service::passed_sockets().map_err(|error| Failure::new(Exit::System, error))?;
     let catalog = catalog(config)?;
@@ -59,8 +59,12 @@ pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
         if config.prepare_toolchains {
             prepare_in_background(config.file.as_deref());
         }
-        let current =
-            Current { config: config.clone(), house: Arc::new(house), live: http::Live::new(router) };
+        let current = Current {
+            named: named.map(Path::to_owned),
+            config: config.clone(),
+            house: Arc::new(house),
+            live: http::Live::new(router),
+        };
         serve(current, listeners, &manager, &mut stop).await.close().await;
         Ok(ExitCode::SUCCESS)
     })

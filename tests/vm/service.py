@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Our units under a real systemd with cgroup v2: what an operator does, and what must be left afterwards.
+"""Our package under a real systemd with cgroup v2: what an operator does, and what must be left afterwards.
 
 Runs as root in the machine of service.sh. Each check is a function, in the order of this file; the first that fails
 ends it. Times are generous: the machine is emulated.
@@ -85,10 +85,9 @@ def instances():
 
 
 def check_it_is_installed_and_starts():
-    run("systemd-sysusers")
-    run("systemctl", "daemon-reload")
-    run("systemctl", "enable", "--now", SERVICE)
+    run("dpkg", "-i", "/sandboxd.deb")
     assert show("ActiveState") == "active"
+    assert run("systemctl", "is-enabled", SERVICE, "sandboxd.socket").split() == ["enabled", "enabled"]
     status = pathlib.Path(f"/proc/{show('MainPID')}/status").read_text()
     uid = run("id", "-u", "sandboxd").strip()
     assert uid != "0" and re.search(rf"^Uid:\t{uid}\t{uid}\t{uid}\t{uid}$", status, re.M), status
@@ -101,7 +100,7 @@ def check_it_is_installed_and_starts():
 
 def check_doctor_is_content():
     """Under everything that the unit holds back, in a cgroup of its own."""
-    unit = pathlib.Path(f"/etc/systemd/system/{SERVICE}").read_text()
+    unit = pathlib.Path(f"/usr/lib/systemd/system/{SERVICE}").read_text()
     unit = re.sub(r"(?m)^(Requires|After|Watchdog|Restart|Also|WantedBy).*\n", "", unit)
     unit = unit.replace("Type=notify", "Type=oneshot").replace("sandboxd serve", "sandboxd doctor")
     unit = unit.replace("[Service]", "[Service]\nStandardOutput=file:/run/doctor")
@@ -196,7 +195,8 @@ def check_a_reload_is_taken_whole_or_not_at_all():
     assert (show("MainPID"), show("ActiveState")) == (pid, "active")
 
 
-def check_a_restart_refuses_nobody():
+def refuses_nobody(what):
+    """While the daemon is replaced by another, every request gets its answer."""
     over = threading.Event()
     answers = []
 
@@ -211,12 +211,21 @@ def check_a_restart_refuses_nobody():
     asking.start()
     time.sleep(1)
     old = show("MainPID")
-    run("systemctl", "restart", SERVICE)
+    what()
     assert show("MainPID") != old
     time.sleep(1)
     over.set()
     asking.join()
     assert len(answers) > 5 and set(answers) == {200}, answers
+
+
+def check_a_restart_refuses_nobody():
+    refuses_nobody(lambda: run("systemctl", "restart", SERVICE))
+
+
+def check_an_upgrade_refuses_nobody():
+    refuses_nobody(lambda: run("dpkg", "-i", "/sandboxd.deb"))
+    works()
 
 
 def check_a_connection_starts_it():
@@ -235,6 +244,16 @@ def check_nothing_is_left_when_it_is_stopped():
     assert not os.path.exists(SOCKET)
     journal = run("journalctl", "-b", "-u", SERVICE, "--no-pager", "-o", "cat")
     assert "could not shut down cleanly" not in journal, journal
+
+
+def check_a_purge_leaves_nothing():
+    run("dpkg", "--purge", "sandboxd")
+    for path in ["/usr/bin/sandboxd", "/var/lib/sandboxd", "/etc/sandboxd", "/usr/lib/systemd/system/" + SERVICE]:
+        assert not os.path.exists(path), path
+    left = [str(path) for path in pathlib.Path("/etc/systemd/system").rglob("sandboxd*")]
+    assert not left, left
+    for database in ["passwd", "group"]:
+        assert "sandboxd" not in pathlib.Path(f"/etc/{database}").read_text()
 
 
 def main():

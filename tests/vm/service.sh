@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Debian 12 with its systemd and cgroup v2, in an emulated machine in which our units are installed as README.md says;
-# what is tried there is in service.py. The Debian is made once and never written to.
+# Debian 12 with its systemd and cgroup v2, in an emulated machine in which our package is installed; what is tried there
+# is in service.py. The Debian is made once and never written to.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/vm/machine.sh
@@ -34,9 +34,8 @@ initrd() {
   mkdir -p "$root"/{bin,dev,debian,modules}
   cp /bin/busybox "$root/bin/"
   cp "$cache"/modules/*.ko "$root/modules/"
-  install -D "$1" "$root/over/usr/bin/sandboxd"
-  install -D -m 644 -t "$root/over/etc/systemd/system" systemd/sandboxd.{service,socket,slice} tests/vm/check.service
-  install -D -m 644 systemd/sysusers.d/sandboxd.conf "$root/over/etc/sysusers.d/sandboxd.conf"
+  install -D -m 644 "$1" "$root/over/sandboxd.deb"
+  install -D -m 644 -t "$root/over/etc/systemd/system" tests/vm/check.service
   install -D tests/vm/service.py "$root/over/check"
   cat >"$root/init" <<'INIT'
 #!/bin/busybox sh
@@ -60,9 +59,10 @@ need
 kernel
 debian
 cargo build --locked -p sandboxd
+command -v dpkg-shlibdeps >/dev/null || apt-get install -y -q --no-install-recommends dpkg-dev
 binary=$cache/sandboxd
 strip -o "$binary" "${CARGO_TARGET_DIR:-target}/debug/sandboxd"
-initrd "$binary"
+initrd "$(packaging/deb.sh "$binary" "$cache")"
 log=$cache/service.log
 append="systemd.unit=check.service systemd.firstboot=off systemd.show_status=no systemd.getty_auto=no" \
   boot "$cache/service.initrd.gz" -drive "file=$cache/debian.ext4,format=raw,if=virtio,snapshot=on" |
