@@ -1,5 +1,6 @@
-//! Embeds every file of `executors/*/` that has an `executor.toml`, so that the program needs no folder beside it
-//! and a new language needs no Rust. Nothing is read or judged here: `src/executors` does that when it starts.
+//! Embeds every file of `executors/*/` that has an `executor.toml`, and of `tests/attacks/*/` with an `attack.toml`, so
+//! that the program needs no folder beside it and a new language, or a new attack, needs no Rust. Nothing is read or
+//! judged here: `src/executors` and `src/attacks` do that when they start.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -7,13 +8,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("executors");
-    println!("cargo::rerun-if-changed=executors");
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
     println!("cargo::rerun-if-changed=build.rs");
+    embed(&root, "executors", "executor.toml", "executors.rs")?;
+    embed(&root, "tests/attacks", "attack.toml", "attacks.rs")
+}
 
+fn embed(root: &Path, folders: &str, manifest: &str, name: &str) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={folders}");
     let mut code = String::from("&[\n");
-    for folder in sorted_entries(&root)? {
-        if !folder.join("executor.toml").is_file() {
+    for folder in sorted_entries(&root.join(folders))? {
+        if !folder.join(manifest).is_file() {
             continue;
         }
         writeln!(code, "    EmbeddedFolder {{ id: {:?}, files: &[", name_of(&folder)?)?;
@@ -25,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         code.push_str("    ] },\n");
     }
     code.push_str("]\n");
-    fs::write(PathBuf::from(std::env::var("OUT_DIR")?).join("executors.rs"), code)?;
+    fs::write(PathBuf::from(std::env::var("OUT_DIR")?).join(name), code)?;
     Ok(())
 }
 

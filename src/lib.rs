@@ -3,6 +3,7 @@
 //! The library exists for the binary and its tests; ARCHITECTURE.md has the map.
 
 pub mod access;
+mod attacks;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -1,5 +1,6 @@
 //! The command line: one file a command, and here what they share: arguments, exit codes, the one error.
 
+mod attack_test;
 mod bench;
 mod cache;
 mod doctor;
@@ -48,6 +49,8 @@ enum Command {
     Cache(cache::CacheArgs),
     /// Make a bearer token
     Token(token::TokenArgs),
+    /// Run hostile programs, and say whether everything held
+    AttackTest(attack_test::AttackArgs),
     /// Compare requests with starting the same program by hand
     Bench(bench::BenchArgs),
 }
@@ -80,6 +83,7 @@ impl Cli {
             Command::Prepare(args) => prepare::run(&config, args),
             Command::Images(args) => images::run(&config, args),
             Command::Cache(args) => cache::run(&config, args),
+            Command::AttackTest(args) => attack_test::run(&config, args),
             Command::Bench(_) | Command::Token(_) => Ok(ExitCode::SUCCESS),
         }
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_types, reason = "a test starts the daemon as a person would")]
 
 mod access;
+mod attacks;
 mod bench;
 mod cache;
 mod cli;

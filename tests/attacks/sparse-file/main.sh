@@ -1,0 +1,2 @@
+truncate -s 60M sparse
+echo held
