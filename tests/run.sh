@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 make/services.sh up
 make/prometheus.sh
+make/schemathesis.sh
 cargo build --locked
 target=$(realpath "${CARGO_TARGET_DIR:-target}")
 make/images.sh "$target/debug/sandboxd" || [ -z "${CI:-}" ]

@@ -13,6 +13,7 @@ mod cli;
 mod collect;
 mod containerd;
 mod containerd_faults;
+mod contract;
 mod docker;
 mod docker_faults;
 mod engines;
