@@ -100,11 +100,14 @@ fn a_token_has_its_share_and_no_more() {
     assert_eq!((status, &problem["code"], &problem["field"]), (403, &json!("forbidden"), &json!("language")));
     thread::scope(|scope| {
         let sleeping =
-            scope.spawn(|| ask(&daemon, Some(&token), &json!({ "language": "bash", "code": "sleep 1.5" })).0);
+            scope.spawn(|| ask(&daemon, Some(&token), &json!({ "language": "bash", "code": "sleep 3" })).0);
         eventually("it runs", || {
-            let (status, _, retry, problem) = ask(&daemon, Some(&token), &hello());
-            status == 429 && problem["code"] == "rate_limited" && retry.parse::<u64>().is_ok()
+            let busy = "sandboxd_sandboxes{runtime=\"native\",state=\"busy\"} 1";
+            daemon_metrics(&daemon, &other).lines().any(|line| line == busy)
         });
+        let (status, _, retry, problem) = ask(&daemon, Some(&token), &hello());
+        assert_eq!((status, &problem["code"]), (429, &json!("rate_limited")), "{problem:#}");
+        assert!(retry.parse::<u64>().is_ok());
         // Others are not held up.
         assert_eq!(ask(&daemon, Some(&other), &hello()).0, 200);
         assert_eq!(sleeping.join().unwrap(), 200);
