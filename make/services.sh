@@ -6,22 +6,14 @@
 # sentence says why, and the tests that need them skip; under CI it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+what=containers
+. make/needs.sh
 here=$PWD/.cache/services
 containerd_socket=/run/containerd/containerd.sock
 docker_socket=/var/run/docker.sock
 packages=(docker.io containerd runc runsc mmdebstrap iptables curl)
 start_seconds=60
 stop_seconds=30
-
-# A daemon's own programs are in folders that not every shell looks into.
-export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-
-# without REASON: the tests do without, unless nothing may be skipped.
-without() {
-  echo "No containers in the tests: $1" >&2
-  [ -z "${CI:-}" ] || exit 1
-  exit 0
-}
 
 containerd_answers() { timeout 5 ctr --address "$containerd_socket" version >/dev/null 2>&1; }
 docker_answers() { curl -fs -m 5 -o /dev/null --unix-socket "$docker_socket" http://docker/_ping 2>/dev/null; }
@@ -33,13 +25,7 @@ install_missing() {
   for package in "${packages[@]}"; do
     installed "$package" || missing+=("$package")
   done
-  [ ${#missing[@]} -gt 0 ] || return 0
-  command -v apt-get >/dev/null || without "this host lacks what Debian has in ${missing[*]}."
-  local install=(apt-get install -y --no-install-recommends "${missing[@]}")
-  export DEBIAN_FRONTEND=noninteractive
-  echo "Installing ${missing[*]}"
-  # The lists may be missing or old; fetching them first would cost every run for the sake of the first.
-  "${install[@]}" || { apt-get update && "${install[@]}"; } || without "${install[*]} failed."
+  [ ${#missing[@]} -eq 0 ] || install_debian "${missing[@]}"
 }
 
 # The runsc of bookworm is old, and programs in it fail where they run in any newer one. The one that Debian ported

@@ -4,7 +4,7 @@
 //! ```toml
 //! says = "What holds, in one sentence"
 //! language = "c"
-//! file = "program.c"                  # or several: files = ["a.c", "b.h"], the first is the entry
+//! file = "program.c"
 //! status = ["ok"]                     # verdicts that are none of a break
 //! [limits]
 //! processes = 16
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use crate::embedded::EmbeddedFolder;
 use crate::engine::{LimitName, LimitRequest, Source, Submission, SubmittedFile, Verdict};
 
 #[derive(Deserialize)]
@@ -26,17 +27,12 @@ pub(crate) struct Attack {
     /// What must hold.
     pub(crate) says: String,
     language: String,
-    #[serde(default)]
-    file: Option<String>,
-    #[serde(default)]
-    files: Vec<String>,
+    file: String,
     /// The verdicts that it may come to.
     status: Vec<String>,
-    /// Whether it must say that it held, by itself: not where it is killed, or does not compile.
+    /// Whether a good end is one without a word: it need not say that it held.
     #[serde(default)]
     silent: bool,
-    #[serde(default)]
-    args: Vec<String>,
     #[serde(default)]
     compile_args: Option<Vec<String>>,
     #[serde(default)]
@@ -48,11 +44,6 @@ pub(crate) struct Attack {
     pub(crate) not_on_gvisor: Option<String>,
     #[serde(skip)]
     contents: &'static [(&'static str, &'static [u8])],
-}
-
-struct EmbeddedFolder {
-    id: &'static str,
-    files: &'static [(&'static str, &'static [u8])],
 }
 
 const EMBEDDED: &[EmbeddedFolder] = include!(concat!(env!("OUT_DIR"), "/attacks.rs"));
@@ -78,31 +69,23 @@ fn content(files: &[(&'static str, &'static [u8])], name: &str) -> Option<&'stat
 impl Attack {
     /// # Errors
     /// A file or a limit that does not exist.
-    pub(crate) fn submission(&self, runtime: Option<&str>) -> Result<Submission, String> {
-        let names: Vec<_> = self.file.iter().chain(&self.files).collect();
-        let file = |name: &&String| {
-            let content = content(self.contents, name).ok_or_else(|| format!("there is no file {name}"))?;
-            Ok(SubmittedFile {
-                path: (*name).clone(),
-                content: Bytes::from_static(content),
-                executable: true,
-            })
-        };
-        let files = names.iter().map(file).collect::<Result<Vec<_>, String>>()?;
+    pub(crate) fn submission(&self) -> Result<Submission, String> {
+        let name = &self.file;
+        let content = content(self.contents, name).ok_or_else(|| format!("there is no file {name}"))?;
+        let file =
+            SubmittedFile { path: name.clone(), content: Bytes::from_static(content), executable: true };
         let mut limits = LimitRequest::default();
         for (name, value) in &self.limits {
-            let known = LimitName::ALL.into_iter().find(|known| known.as_str() == name);
-            limits.set(known.ok_or_else(|| format!("there is no limit {name}"))?, Some(*value));
+            let known = LimitName::named(name).ok_or_else(|| format!("there is no limit {name}"))?;
+            limits.set(known, Some(*value));
         }
         Ok(Submission {
             language: self.language.clone(),
-            entry: names.first().map(|name| (*name).clone()),
-            source: Source::Files(files),
-            args: self.args.clone(),
+            entry: Some(name.clone()),
+            source: Source::Files(vec![file]),
             compile_args: self.compile_args.clone(),
             limits,
             collect: self.collect.clone(),
-            runtime: runtime.map(str::to_owned),
             ..Submission::default()
         })
     }
@@ -131,14 +114,15 @@ mod tests {
         let attacks = all().unwrap();
         assert!(attacks.len() >= 25, "{}", attacks.len());
         for attack in attacks {
-            attack.submission(None).unwrap_or_else(|reason| panic!("{}: {reason}", attack.name));
+            attack.submission().unwrap_or_else(|reason| panic!("{}: {reason}", attack.name));
             assert!(!attack.status.is_empty() && !attack.says.is_empty(), "{}", attack.name);
         }
     }
 
     #[test]
     fn what_is_broken_is_told() {
-        let attack: Attack = toml::from_str("says = \"x\"\nlanguage = \"c\"\nstatus = [\"ok\"]").unwrap();
+        let attack: Attack =
+            toml::from_str("says = \"x\"\nlanguage = \"c\"\nfile = \"x\"\nstatus = [\"ok\"]").unwrap();
         assert_eq!(attack.broken(Verdict::Ok, b"fine\nheld\n"), None);
         assert_eq!(attack.broken(Verdict::Ok, b"fine\n").unwrap(), "it did not come to its end");
         assert_eq!(attack.broken(Verdict::Ok, b"BROKEN mount\nheld\n").unwrap(), "BROKEN mount");

@@ -6,7 +6,7 @@ use sandboxd_contract::{Runtime, Stock};
 
 use crate::{
     config::{Config, RuntimeConfig},
-    engine::{CacheConfig, Engine, EngineConfig},
+    engine::{CacheConfig, Engine, EngineConfig, PlanError, Report, Submission, Violation},
     executors::Catalog,
     runtimes,
     telemetry::Metrics,
@@ -131,6 +131,20 @@ impl House {
             Some(runtime) => runtime.probe().await.available.is_err(),
             None => false,
         }
+    }
+
+    /// Runs one program to its report.
+    ///
+    /// # Errors
+    /// One sentence: what is wrong with it, or with what should run it.
+    pub(crate) async fn execute(&self, submission: Submission) -> Result<Report, String> {
+        let plan = self.engine.plan(submission).await.map_err(|error| match error {
+            PlanError::Invalid(violations) => {
+                violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("; ")
+            }
+            PlanError::Execute(error) => error.to_string(),
+        })?;
+        self.engine.execute(plan, None).await.map_err(|error| error.to_string())
     }
 
     /// Ends all runtimes and removes what they made on the host.

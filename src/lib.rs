@@ -6,6 +6,7 @@ pub mod access;
 mod attacks;
 pub mod cli;
 pub mod config;
+mod embedded;
 pub mod engine;
 pub mod executors;
 mod house;

@@ -1,4 +1,4 @@
-//! The file of tokens: one table for each, by its name. Read at the start, as a whole; whoever may write it decides who may
+//! The file of tokens: one table for each, by its name. Read at the start and at every reload, as a whole; whoever may write it decides who may
 //! run programs, so nobody else may.
 //!
 //! ```toml

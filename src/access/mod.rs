@@ -131,9 +131,17 @@ impl Access {
     }
 }
 
-/// What a tokens file holds of a token.
-pub fn digest_of(token: &str) -> [u8; 32] {
+fn digest_of(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
+}
+
+/// What a file of tokens holds of a token.
+pub fn sha256_of(token: &str) -> String {
+    hex(&digest_of(token))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Client {
@@ -156,8 +164,10 @@ impl Client {
                 })?)
             }
         };
-        if let Some(Err(retry_after)) = token.rate.as_ref().map(|bucket| bucket.take(Instant::now())) {
-            let reason = format!("the token {} may ask {} times a minute", token.name, token.rate_text());
+        if let Some(bucket) = &token.rate
+            && let Err(retry_after) = bucket.take(Instant::now())
+        {
+            let reason = format!("the token {} may ask {} times a minute", token.name, bucket.per_minute);
             return Err(Denied::RateLimited { reason, retry_after });
         }
         Ok(Turn { _place: place })
@@ -183,12 +193,6 @@ impl Client {
             return denied("runtime", runtime);
         }
         Ok(())
-    }
-}
-
-impl Token {
-    fn rate_text(&self) -> String {
-        self.rate.as_ref().map_or_else(String::new, |bucket| bucket.per_minute.to_string())
     }
 }
 

@@ -6,10 +6,6 @@ use super::*;
 
 const SECRET: &str = "sbx_secret";
 
-fn hex(digest: [u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 struct File {
     _folder: tempfile::TempDir,
     path: PathBuf,
@@ -24,7 +20,7 @@ fn file(text: &str, mode: u32) -> File {
 }
 
 fn access(more: &str) -> Access {
-    let text = format!("[ci]\nsha256 = \"{}\"\n{more}", hex(digest_of(SECRET)));
+    let text = format!("[ci]\nsha256 = \"{}\"\n{more}", sha256_of(SECRET));
     Access { tokens: load(&file(&text, 0o600).path).unwrap(), unix_users: Vec::new() }
 }
 
@@ -102,7 +98,7 @@ fn some_may_not_have_everything() {
 
 #[test]
 fn a_file_that_is_wrong_is_told_by_token_and_key() {
-    let good = hex(digest_of(SECRET));
+    let good = sha256_of(SECRET);
     for (text, mode, words) in [
         (format!("[ci]\nsha256 = \"{good}\""), 0o644, "chmod 0640"),
         (format!("[ci]\nsha256 = \"{good}\""), 0o620, "chmod 0640"),

@@ -19,7 +19,7 @@ use crate::{
     attacks::{self, Attack},
     cli::{Exit, Failure, block_on, catalog},
     config::Config,
-    engine::{PlanError, Source, Submission, Verdict},
+    engine::{Report, Source, Submission, Verdict},
     house::{House, Stay},
 };
 
@@ -132,29 +132,19 @@ async fn attack_all(house: &House, attacks: Vec<Attack>, quiet: bool) -> Vec<Out
 
 /// Its verdict, and what did not hold.
 async fn one(house: &House, attack: &Attack) -> (String, Option<String>) {
-    let failed = |reason: String| ("-".to_owned(), Some(reason));
-    let submission = match attack.submission(None) {
-        Ok(submission) => submission,
-        Err(reason) => return failed(reason),
+    let ran = match attack.submission() {
+        Ok(submission) => house.execute(submission).await,
+        Err(reason) => Err(reason),
     };
-    let plan = match house.engine.plan(submission).await {
-        Ok(plan) => plan,
-        Err(PlanError::Invalid(violations)) => {
-            let all: Vec<_> =
-                violations.iter().map(|one| format!("{}: {}", one.field, one.message)).collect();
-            return failed(all.join("; "));
-        }
-        Err(PlanError::Execute(error)) => return failed(error.to_string()),
-    };
-    match house.engine.execute(plan, None).await {
+    match ran {
         Ok(report) => {
-            let stdout = report.run.as_ref().map(|run| run.stdout.clone()).unwrap_or_default();
             let leaked =
                 report.files.iter().find(|file| file.content.windows(5).any(|part| part == b"root:"));
             let leaked = leaked.map(|file| format!("{} came out of the host", file.path));
-            (report.verdict.as_str().to_owned(), leaked.or_else(|| attack.broken(report.verdict, &stdout)))
+            let broken = leaked.or_else(|| attack.broken(report.verdict, stdout(&report)));
+            (report.verdict.as_str().to_owned(), broken)
         }
-        Err(error) => failed(error.to_string()),
+        Err(reason) => ("-".to_owned(), Some(reason)),
     }
 }
 
@@ -165,14 +155,15 @@ async fn good_program(house: &House) -> Result<(), String> {
         source: Source::Code("print(6 * 7)".into()),
         ..Submission::default()
     };
-    let plan = house.engine.plan(submission).await.map_err(|_| "a good program is refused".to_owned())?;
-    let report =
-        house.engine.execute(plan, None).await.map_err(|error| format!("a good program: {error}"))?;
-    let stdout = report.run.as_ref().map(|run| run.stdout.clone()).unwrap_or_default();
+    let report = house.execute(submission).await.map_err(|reason| format!("a good program: {reason}"))?;
     match report.verdict {
-        Verdict::Ok if stdout == "42\n" => Ok(()),
+        Verdict::Ok if stdout(&report) == b"42\n" => Ok(()),
         other => Err(format!("a good program comes to {}", other.as_str())),
     }
+}
+
+fn stdout(report: &Report) -> &[u8] {
+    report.run.as_ref().map_or(&[], |run| &run.stdout)
 }
 
 /// What an attack could leave outside of its sandbox.

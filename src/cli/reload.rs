@@ -11,7 +11,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::catalog;
 use crate::{
-    access::Access,
     cli::serve,
     config::{self, Config, RuntimeKind, Surroundings},
     house::House,
@@ -43,7 +42,7 @@ impl Current {
             return Err(fixed);
         }
         let catalog = catalog(&config).map_err(|failure| failure.lines)?;
-        let access: Access = serve::access(&config.auth).map_err(|failure| failure.lines)?;
+        let access = serve::access(&config.auth).map_err(|failure| failure.lines)?;
         let next = self.house.rebuild(&config, catalog).await.map_err(|error| vec![error.to_string()])?;
         let refusals = next.refusals(&config).await;
         if !refusals.is_empty() && !next.waits_for_engine(&config).await {
@@ -54,11 +53,11 @@ impl Current {
         if let Err(error) = next.engine.discover(&config.execution.default_runtime).await {
             tracing::warn!(%error, "could not look for languages");
         }
-        let router = match http::router(Arc::clone(&next.engine), Arc::new(access), &config.server) {
+        let router = match serve::router(&next, access, &config) {
             Ok(router) => router,
-            Err(error) => {
+            Err(failure) => {
                 next.close_all_but(&self.house).await;
-                return Err(vec![format!("write the OpenAPI document: {error}")]);
+                return Err(failure.lines);
             }
         };
         self.live.swap(router);

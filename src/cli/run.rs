@@ -16,7 +16,7 @@ use crate::{
     config::{Config, RuntimeKind},
     engine::{
         Event, ExecuteError, LimitName, LimitRequest, PlanError, Report, Source, Stream, Submission,
-        SubmittedFile, Verdict,
+        SubmittedFile, Verdict, Violation,
     },
     house::{House, Stay},
 };
@@ -49,10 +49,8 @@ fn parse_limit(text: &str) -> Result<(LimitName, u64), String> {
     let names = || LimitName::ALL.map(LimitName::as_str).join(", ");
     let (name, value) =
         text.split_once('=').ok_or_else(|| format!("write NAME=VALUE; names: {}", names()))?;
-    let name = LimitName::ALL
-        .into_iter()
-        .find(|other| other.as_str() == name)
-        .ok_or_else(|| format!("there is no limit {name:?}; there are {}", names()))?;
+    let name =
+        LimitName::named(name).ok_or_else(|| format!("there is no limit {name:?}; there are {}", names()))?;
     let value = value.parse().map_err(|_| format!("{value:?} is no whole number"))?;
     Ok((name, value))
 }
@@ -142,9 +140,7 @@ fn read_stdin(max_bytes: usize) -> Result<Bytes, Failure> {
 async fn execute(house: &House, submission: Submission) -> Result<Report, Failure> {
     let plan = house.engine.plan(submission).await.map_err(|error| match error {
         PlanError::Invalid(violations) => {
-            let lines =
-                violations.iter().map(|violation| format!("{}: {}", violation.field, violation.message));
-            Failure { exit: Exit::Usage, lines: lines.collect() }
+            Failure { exit: Exit::Usage, lines: violations.iter().map(Violation::to_string).collect() }
         }
         PlanError::Execute(error) => failure(&error),
     })?;

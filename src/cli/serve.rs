@@ -11,6 +11,7 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc, thread, time::Duration};
 
+use axum::Router;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ pub(super) fn run(config: &Config, named: Option<&Path>) -> Result<ExitCode, Fai
     // First, while this is the only thread and nothing else is open: the environment is read and changed here.
     let passed = service::passed_sockets().map_err(|error| Failure::new(Exit::System, error))?;
     let catalog = catalog(config)?;
-    let access = Arc::new(access(&config.auth)?);
+    let access = access(&config.auth)?;
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -54,8 +55,7 @@ pub(super) fn run(config: &Config, named: Option<&Path>) -> Result<ExitCode, Fai
             house.close().await;
             return Err(Failure { exit: Exit::Unavailable, lines: refusals });
         }
-        let router = http::router(Arc::clone(&house.engine), access, &config.server)
-            .map_err(|error| Failure::new(Exit::System, format!("write the OpenAPI document: {error}")))?;
+        let router = router(&house, access, config)?;
         if config.prepare_toolchains {
             prepare_in_background(config.file.as_deref());
         }
@@ -68,6 +68,11 @@ pub(super) fn run(config: &Config, named: Option<&Path>) -> Result<ExitCode, Fai
         serve(current, listeners, &manager, &mut stop).await.close().await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+pub(super) fn router(house: &House, access: Access, config: &Config) -> Result<Router, Failure> {
+    http::router(Arc::clone(&house.engine), Arc::new(access), &config.server)
+        .map_err(|error| Failure::new(Exit::System, format!("write the OpenAPI document: {error}")))
 }
 
 /// Who may come in.
@@ -101,7 +106,7 @@ async fn listeners(config: &Config, passed: Vec<PassedSocket>) -> Result<Listene
 
 /// The house that is to be closed.
 async fn serve(mut current: Current, listeners: Listeners, manager: &Manager, stop: &mut Stop) -> Arc<House> {
-    let mut discovering = discover(&current);
+    let mut discovering = discover(&current, current.config.runtimes_by_need());
     let over = CancellationToken::new();
     let (stop_serving, kept_sockets) = (over.child_token(), listeners.outlive_us());
     for address in listeners.addresses() {
@@ -127,7 +132,8 @@ async fn serve(mut current: Current, listeners: Listeners, manager: &Manager, st
             Ok(()) => {
                 tracing::info!("reloaded");
                 discovering.abort();
-                discovering = discover(&current);
+                // The default one, which comes first, was looked at before.
+                discovering = discover(&current, current.config.runtimes_by_need().split_off(1));
                 if current.config.prepare_toolchains {
                     prepare_in_background(current.config.file.as_deref());
                 }
@@ -169,9 +175,9 @@ async fn serve(mut current: Current, listeners: Listeners, manager: &Manager, st
     house
 }
 
-/// Looks for the languages on every runtime, the default one first.
-fn discover(current: &Current) -> tokio::task::JoinHandle<()> {
-    let (engine, runtimes) = (Arc::clone(&current.house.engine), current.config.runtimes_by_need());
+/// Looks for the languages on these runtimes, one after the other.
+fn discover(current: &Current, runtimes: Vec<String>) -> tokio::task::JoinHandle<()> {
+    let engine = Arc::clone(&current.house.engine);
     tokio::spawn(async move {
         for runtime in runtimes {
             if let Err(error) = engine.discover(&runtime).await {

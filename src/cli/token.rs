@@ -2,7 +2,7 @@
 //! are kept, and who may read them, is the operator's.
 
 use crate::{
-    access::digest_of,
+    access::{hex, sha256_of},
     cli::{Exit, Failure},
 };
 
@@ -32,16 +32,7 @@ pub(super) fn run(args: &TokenArgs) -> Result<std::process::ExitCode, Failure> {
     let token = format!("sbx_{}", hex(&secret));
     // The secret alone on stdout, for whoever takes it from there; it can't be had again.
     println!("{token}");
-    eprintln!("Add this to the file that auth.tokens names, and restart the daemon:\n");
-    eprintln!("[{name}]\nsha256 = \"{}\"", hex(&digest_of(&token)));
+    eprintln!("Add this to the file that auth.tokens names, and reload the daemon:\n");
+    eprintln!("[{name}]\nsha256 = \"{}\"", sha256_of(&token));
     Ok(std::process::ExitCode::SUCCESS)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String never fails.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

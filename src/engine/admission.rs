@@ -46,7 +46,6 @@ struct Shared {
 
 struct State {
     free: usize,
-    running: usize,
     waiting: usize,
     /// Whose turn it is comes first. No line is empty.
     lines: VecDeque<Line>,
@@ -72,7 +71,7 @@ impl Admission {
         metrics: Arc<Metrics>,
     ) -> Self {
         let max_concurrent = max_concurrent.max(1);
-        let state = State { free: max_concurrent, running: 0, waiting: 0, lines: VecDeque::new(), seats: 0 };
+        let state = State { free: max_concurrent, waiting: 0, lines: VecDeque::new(), seats: 0 };
         let shared =
             Shared { state: Mutex::new(state), hold_us: AtomicU64::new(micros(HOLD_GUESS)), metrics };
         Self { max_concurrent, queue_length, queue_timeout, shared: Arc::new(shared) }
@@ -86,7 +85,6 @@ impl Admission {
             // Who waits is served before a permit becomes free: no one jumps the queue here.
             if state.free > 0 {
                 state.free -= 1;
-                state.running += 1;
                 drop(state);
                 return Ok(self.shared.permit());
             }
@@ -122,7 +120,7 @@ impl Admission {
     }
 
     pub(super) fn running(&self) -> usize {
-        self.shared.state().running
+        self.max_concurrent - self.shared.state().free
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -192,7 +190,6 @@ impl Shared {
             let mut state = self.state();
             let next = state.next();
             if next.is_none() {
-                state.running -= 1;
                 state.free += 1;
             }
             next
@@ -363,7 +360,7 @@ mod tests {
         let running = admission.admit(&anyone()).await.unwrap();
         let client = anyone();
         let mut waiting = Box::pin(admission.admit(&client));
-        assert!(futures_poll(&mut waiting).await);
+        assert!(waits(&mut waiting).await);
         drop(running);
         // It was sent, and nobody has looked.
         drop(waiting);
@@ -372,7 +369,7 @@ mod tests {
     }
 
     /// Polls it once; whether it waits.
-    async fn futures_poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
+    async fn waits<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
         std::future::poll_fn(|context| {
             std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())
         })

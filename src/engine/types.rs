@@ -1,6 +1,7 @@
 //! What crosses the engine's door: a submission going in, a report coming out. No wire format: the doors
 //! translate. Everything in a [`Submission`] is as somebody asked for it; [`super::plan`] makes it believable.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,11 @@ impl LimitName {
         Self::OpenFiles,
         Self::StackBytes,
     ];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|limit| limit.as_str() == name)
+    }
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -189,6 +195,15 @@ pub struct Violation {
     pub field: String,
     /// One sentence: what is wrong and what is allowed.
     pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field.as_str() {
+            "" => out.write_str(&self.message),
+            field => write!(out, "{field}: {}", self.message),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -211,7 +211,7 @@ impl Check<'_> {
         let mut believed = LimitRequest::default();
         for (name, value) in &written.limits {
             let key = format!("{section}.limits.{name}");
-            match LimitName::ALL.into_iter().find(|known| known.as_str() == name) {
+            match LimitName::named(name) {
                 Some(_) if *value == 0 => self.error(&key, "must be above zero"),
                 Some(known) => believed.set(known, Some(*value)),
                 None => {

@@ -6,8 +6,9 @@ use sandboxd_contract::{TMP_DIR, WORK_DIR};
 ///
 /// `HOME` is the working directory: it exists, the program owns it, and `~` means what a person at a prompt would
 /// expect. `LANG` is UTF-8 without the customs of any country, so that text works and sorting stays put.
-const BASE: [(&str, &str); 4] =
-    [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", WORK_DIR), ("LANG", "C.UTF-8"), ("TMPDIR", TMP_DIR)];
+const BASE: [(&str, &str); 4] = [("PATH", PATH), ("HOME", WORK_DIR), ("LANG", LANG), ("TMPDIR", TMP_DIR)];
+pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+pub(crate) const LANG: &str = "C.UTF-8";
 
 /// The base environment with `layers` over it: the last layer that names a variable decides its value, and no name
 /// occurs twice.

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::embedded::EmbeddedFolder;
+
 /// One thing that is wrong with a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {key}: {message}")]
@@ -143,11 +145,6 @@ const MAX_FILE_BYTES: u64 = 256 * 1024;
 const MAX_FILES: usize = 64;
 
 type Attempt<T> = Result<T, Vec<ManifestError>>;
-
-struct EmbeddedFolder {
-    id: &'static str,
-    files: &'static [(&'static str, &'static [u8])],
-}
 
 // Written by build.rs: every folder of executors/ with a manifest.
 static EMBEDDED: &[EmbeddedFolder] = include!(concat!(env!("OUT_DIR"), "/executors.rs"));

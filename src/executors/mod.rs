@@ -21,6 +21,7 @@ use self::source::SourceName;
 use self::template::{CommandTemplate, Surroundings, TextTemplate};
 use crate::engine::{LimitName, LimitPolicy, LimitRequest, Limits};
 
+pub(crate) use self::environment::{LANG, PATH};
 pub use self::manifest::ManifestError;
 pub use self::version::Version;
 

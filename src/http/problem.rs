@@ -171,11 +171,7 @@ impl Problem {
             clip(&mut violation.message);
         }
         let kind = violations.first().map_or(ViolationKind::InvalidRequest, |first| first.kind);
-        let sentence = |violation: &Violation| match violation.field.as_str() {
-            "" => violation.message.clone(),
-            field => format!("{field}: {}", violation.message),
-        };
-        let detail = violations.iter().map(sentence).collect::<Vec<_>>().join("; ");
+        let detail = violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("; ");
         Self { errors: violations, ..Self::new(Code::Invalid(kind), detail) }
     }
 

@@ -6,6 +6,7 @@
 //! which interpreters are wanted (`demand`).
 
 use std::{
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -165,12 +166,7 @@ impl Pool {
                 let permit = self.ready.acquire().await;
                 permit.map_err(|_| RuntimeError::unavailable("the runtime is shut down"))?.forget();
                 // Nothing, or a slot that has just died: the next permit is for another one.
-                let slot = {
-                    let mut state = self.state();
-                    let slot = state.take_for(spec, wanted.as_ref());
-                    self.stock.set_ready(state.slots.len());
-                    slot
-                };
+                let slot = self.state().take_for(spec, wanted.as_ref());
                 let Some(slot) = slot.filter(|slot| !slot.is_over()) else { continue };
                 match (slot.kind(), &wanted) {
                     (Some(kind), Some(wanted)) if kind.serves(wanted) => return Ok(slot),
@@ -266,11 +262,7 @@ impl Pool {
 
     /// After a program has ended and its slot was made anew, mostly: a good time to start an interpreter as well.
     fn offer(self: &Arc<Self>, slot: ReadySlot) {
-        {
-            let mut state = self.state();
-            state.slots.push(slot);
-            self.stock.set_ready(state.slots.len());
-        }
+        self.state().slots.push(slot);
         self.ready.add_permits(1);
         if self.prestart {
             self.start_ahead();
@@ -286,7 +278,6 @@ impl Pool {
             Some(Step::Start(kind)) => {
                 let Some(slot) = state.take_parked(SlotLimits::of(&kind.limits)) else { return };
                 permit.forget();
-                self.stock.set_ready(state.slots.len());
                 state.starting.push(kind.clone());
                 // Those that have ended.
                 while state.starters.try_join_next().is_some() {}
@@ -329,14 +320,40 @@ impl Pool {
         let before = state.slots.len();
         state.slots.retain(|slot| !slot.is_over());
         let dead = before - state.slots.len();
-        self.stock.set_ready(state.slots.len());
         drop(state);
         self.ready.forget_permits(dead);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> Locked<'_> {
         // A panic while the lock was held can't leave a list of slots half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { state, stock: &self.stock }
+    }
+}
+
+/// The state, while nobody else has it. What stands ready is counted anew when it is let go.
+struct Locked<'a> {
+    state: MutexGuard<'a, State>,
+    stock: &'a Stock,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.stock.set_ready(self.state.slots.len());
     }
 }
 

@@ -3,12 +3,11 @@
 use std::process::{Command, Stdio};
 
 use super::{Result, failed, step};
+use crate::executors::{LANG, PATH};
 
-/// Where a sandbox looks for programs, too. The user's own PATH may find another version first, or a script before it.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Runs one command to its end and throws its output away. It gets as little environment as in a sandbox: a variable of
-/// the user's may make an interpreter read more than it would by itself.
+/// Runs one command to its end and throws its output away. It gets as little environment as in a sandbox, and the same
+/// PATH: the user's own may find another version first, or a script before it, and a variable may make an interpreter read
+/// more than it would by itself.
 pub(super) fn spawn(command: &[String]) -> Result<()> {
     let (program, arguments) = command.split_first().ok_or_else(|| failed("an empty command"))?;
     let status = Command::new(program)
@@ -16,7 +15,7 @@ pub(super) fn spawn(command: &[String]) -> Result<()> {
         .env_clear()
         .envs(std::env::var_os("HOME").map(|home| ("HOME", home)))
         .env("PATH", PATH)
-        .env("LANG", "C.UTF-8")
+        .env("LANG", LANG)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use crate::{
     cli::{Exit, Failure, block_on},
     config::{Config, RuntimeConfig},
-    engine::{ExecuteError, PlanError, Report, Source, Submission},
+    engine::{Report, Source, Submission},
     executors::{Catalog, Executor},
     house::{House, Stay},
 };
@@ -63,15 +63,7 @@ async fn language(house: &House, executor: &Executor) -> Result<Report, String> 
         args: test.args.clone(),
         ..Submission::default()
     };
-    let plan = house.engine.plan(submission).await.map_err(|error| match error {
-        PlanError::Invalid(violations) => {
-            let all: Vec<_> =
-                violations.iter().map(|wrong| format!("{}: {}", wrong.field, wrong.message)).collect();
-            all.join("; ")
-        }
-        PlanError::Execute(error) => error.to_string(),
-    })?;
-    let report = house.engine.execute(plan, None).await.map_err(|error: ExecuteError| error.to_string())?;
+    let report = house.execute(submission).await?;
     match wrong(&report, &test.stdout) {
         Some(reason) => Err(reason),
         None => Ok(report),
