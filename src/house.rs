@@ -191,6 +191,7 @@ pub(crate) fn engine_config(config: &Config, stay: Stay) -> EngineConfig {
         cpu_millis: config.execution.cpu_millis,
         without_prestart: config.without_prestart.clone(),
         keep_ready: stay == Stay::Long,
+        log_programs: config.log.programs && stay == Stay::Long,
         cache: (config.cache.max_bytes > 0).then(|| CacheConfig {
             folder: config.cache.folder.clone(),
             max_bytes: config.cache.max_bytes,

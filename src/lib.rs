@@ -12,6 +12,7 @@ pub mod executors;
 mod house;
 pub mod http;
 pub mod prepare;
+mod private_file;
 mod runtimes;
 mod service;
 mod strict;

@@ -1,5 +1,5 @@
-//! The file of tokens: one table for each, by its name. Read at the start and at every reload, as a whole; whoever may write it decides who may
-//! run programs, so nobody else may.
+//! The file of tokens: one table for each, by its name. Read at the start and at every reload, as a whole; whoever may
+//! write it decides who may run programs, so nobody else may.
 //!
 //! ```toml
 //! [ci]
@@ -8,13 +8,11 @@
 //! max_concurrent = 4
 //! languages = ["python"]
 //! runtimes = ["native"]
+//! limits = { wall_time_ms = 5000 }             # at most; compile_limits likewise
 //! ```
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    io::Read,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -23,6 +21,10 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::{Bucket, Token};
+use crate::{
+    engine::{Ceilings, LimitName, LimitRequest},
+    private_file::{self, PrivateFileError},
+};
 
 /// More is no file of tokens.
 const MAX_BYTES: u64 = 4 << 20;
@@ -30,15 +32,11 @@ const MAX_BYTES: u64 = 4 << 20;
 const MAX_TOKENS: usize = 4096;
 const MAX_PER_MINUTE: u32 = 1_000_000;
 const MAX_CONCURRENT: usize = 1024;
-/// Reading by others, and writing by anybody but the owner.
-const FORBIDDEN_MODE: u32 = 0o027;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TokensError {
     #[error("auth.tokens: {path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
-    #[error("auth.tokens: {path} may be read or written by others (mode {mode:04o}): chmod 0640, or 0600")]
-    Open { path: PathBuf, mode: u32 },
+    PrivateFile { path: PathBuf, source: PrivateFileError },
     #[error("auth.tokens: {path}: {message}")]
     Wrong { path: PathBuf, message: String },
 }
@@ -51,13 +49,19 @@ struct TokenShape {
     max_concurrent: Option<usize>,
     languages: Option<Vec<String>>,
     runtimes: Option<Vec<String>>,
+    #[serde(default)]
+    limits: BTreeMap<String, u64>,
+    #[serde(default)]
+    compile_limits: BTreeMap<String, u64>,
 }
 
 /// # Errors
 /// Every token that is wrong, by its name.
 pub fn load(path: &Path) -> Result<Vec<Arc<Token>>, Vec<TokensError>> {
-    let text = read(path).map_err(|error| vec![error])?;
+    let bytes = private_file::read(path, MAX_BYTES)
+        .map_err(|source| vec![TokensError::PrivateFile { path: path.to_owned(), source }])?;
     let wrong = |message: String| TokensError::Wrong { path: path.to_owned(), message };
+    let text = String::from_utf8(bytes).map_err(|error| vec![wrong(error.to_string())])?;
     let written: BTreeMap<String, TokenShape> = serde_path_to_error::deserialize(
         toml::Deserializer::parse(&text).map_err(|error| vec![wrong(error.message().to_owned())])?,
     )
@@ -75,20 +79,16 @@ pub fn load(path: &Path) -> Result<Vec<Arc<Token>>, Vec<TokensError>> {
     if errors.is_empty() { Ok(tokens) } else { Err(errors) }
 }
 
-fn read(path: &Path) -> Result<String, TokensError> {
-    let failed = |source| TokensError::Io { path: path.to_owned(), source };
-    let file = fs::File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-    if mode & FORBIDDEN_MODE != 0 {
-        return Err(TokensError::Open { path: path.to_owned(), mode });
-    }
-    let mut text = String::new();
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
-}
-
 fn believe(name: &str, shape: TokenShape) -> Result<Token, String> {
-    let TokenShape { sha256, requests_per_minute, max_concurrent, languages, runtimes } = shape;
+    let TokenShape {
+        sha256,
+        requests_per_minute,
+        max_concurrent,
+        languages,
+        runtimes,
+        limits,
+        compile_limits,
+    } = shape;
     let digest = digest(&sha256)
         .ok_or("sha256: 64 hexadecimal digits are needed, as 'sandboxd token NAME' prints them")?;
     if requests_per_minute.is_some_and(|rate| !(1..=MAX_PER_MINUTE).contains(&rate)) {
@@ -104,7 +104,26 @@ fn believe(name: &str, shape: TokenShape) -> Result<Token, String> {
         concurrent: max_concurrent.map(|count| Arc::new(Semaphore::new(count))),
         runtimes,
         languages,
+        ceilings: Ceilings {
+            run: ceilings("limits", limits)?,
+            compile: ceilings("compile_limits", compile_limits)?,
+        },
     })
+}
+
+fn ceilings(table: &str, written: BTreeMap<String, u64>) -> Result<LimitRequest, String> {
+    let mut believed = LimitRequest::default();
+    for (name, value) in written {
+        let limit = LimitName::named(&name).ok_or_else(|| {
+            let known = LimitName::ALL.map(LimitName::as_str).join(", ");
+            format!("{table}.{name}: there is no such limit: {known}")
+        })?;
+        if value == 0 {
+            return Err(format!("{table}.{name}: must be above zero"));
+        }
+        believed.set(limit, Some(value));
+    }
+    Ok(believed)
 }
 
 fn digest(hex: &str) -> Option<[u8; 32]> {

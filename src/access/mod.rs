@@ -18,7 +18,7 @@ use tokio::{
 };
 
 pub use self::file::{TokensError, load};
-use crate::engine::ClientKey;
+use crate::engine::{Ceilings, ClientKey};
 
 /// What is told to come again when a token's executions at once are used up.
 const RETRY_CONCURRENT: Duration = Duration::from_secs(1);
@@ -42,6 +42,7 @@ pub struct Token {
     /// `None`: all of them.
     runtimes: Option<Vec<String>>,
     languages: Option<Vec<String>>,
+    ceilings: Ceilings,
 }
 
 /// Where a request comes from.
@@ -171,6 +172,11 @@ impl Client {
             return Err(Denied::RateLimited { reason, retry_after });
         }
         Ok(Turn { _place: place })
+    }
+
+    /// Limits that it may not go beyond.
+    pub fn ceilings(&self) -> Ceilings {
+        self.token.as_ref().map_or_else(Ceilings::default, |token| token.ceilings)
     }
 
     /// Whether it may have this language on this runtime.

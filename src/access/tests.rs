@@ -107,6 +107,16 @@ fn a_file_that_is_wrong_is_told_by_token_and_key() {
         ("[ci]\n".to_owned(), 0o600, "ci: missing field `sha256`"),
         (format!("[ci]\nsha256 = \"{good}\"\nmax_concurrent = 0"), 0o600, "ci.max_concurrent: must be 1 to"),
         (format!("[ci]\nsha256 = \"{good}\"\nrequests_per_minute = 0"), 0o600, "must be 1 to 1000000"),
+        (
+            format!("[ci]\nsha256 = \"{good}\"\nlimits = {{ time = 1 }}"),
+            0o600,
+            "ci.limits.time: there is no such",
+        ),
+        (
+            format!("[ci]\nsha256 = \"{good}\"\nlimits.memory_bytes = 0"),
+            0o600,
+            "ci.limits.memory_bytes: must be",
+        ),
         ("[ci".to_owned(), 0o600, "tokens.toml: "),
     ] {
         let errors = load(&file(&text, mode).path).unwrap_err();

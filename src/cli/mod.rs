@@ -73,7 +73,8 @@ impl Cli {
         let config = config::load(self.config.as_deref(), &surroundings)
             .map_err(|error| Failure { exit: Exit::Configuration, lines: error.violations })?;
         if matches!(self.command, Command::Serve) {
-            logs::init(&config.log);
+            logs::init(&config.log)
+                .map_err(|error| Failure::new(Exit::System, format!("log to the journal: {error}")))?;
         }
         match &self.command {
             Command::Serve => serve::run(&config, self.config.as_deref()),

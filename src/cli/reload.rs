@@ -43,6 +43,7 @@ impl Current {
         }
         let catalog = catalog(&config).map_err(|failure| failure.lines)?;
         let access = serve::access(&config.auth).map_err(|failure| failure.lines)?;
+        let tls = serve::tls(&config.server).map_err(|failure| failure.lines)?;
         let next = self.house.rebuild(&config, catalog).await.map_err(|error| vec![error.to_string()])?;
         let refusals = next.refusals(&config).await;
         if !refusals.is_empty() && !next.waits_for_engine(&config).await {
@@ -53,14 +54,14 @@ impl Current {
         if let Err(error) = next.engine.discover(&config.execution.default_runtime).await {
             tracing::warn!(%error, "could not look for languages");
         }
-        let router = match serve::router(&next, access, &config) {
-            Ok(router) => router,
+        let front = match serve::front(&next, access, tls, &config) {
+            Ok(front) => front,
             Err(failure) => {
                 next.close_all_but(&self.house).await;
                 return Err(failure.lines);
             }
         };
-        self.live.swap(router);
+        self.live.swap(front);
         let before = std::mem::replace(&mut self.house, Arc::new(next));
         let (after, patience) = (Arc::clone(&self.house), self.config.server.shutdown_timeout);
         self.config = config;

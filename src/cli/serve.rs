@@ -11,17 +11,17 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc, thread, time::Duration};
 
-use axum::Router;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{self, Access},
     cli::{Exit, Failure, catalog, reload::Current},
-    config::{Auth, Config},
+    config::{Auth, Config, Server},
     house::{House, Stay},
-    http::{self, listeners::Listeners},
+    http::{self, Front, listeners::Listeners},
     service::{self, Manager, PassedSocket},
 };
 
@@ -34,6 +34,7 @@ pub(super) fn run(config: &Config, named: Option<&Path>) -> Result<ExitCode, Fai
     let passed = service::passed_sockets().map_err(|error| Failure::new(Exit::System, error))?;
     let catalog = catalog(config)?;
     let access = access(&config.auth)?;
+    let tls = tls(&config.server)?;
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -55,7 +56,7 @@ pub(super) fn run(config: &Config, named: Option<&Path>) -> Result<ExitCode, Fai
             house.close().await;
             return Err(Failure { exit: Exit::Unavailable, lines: refusals });
         }
-        let router = router(&house, access, config)?;
+        let front = front(&house, access, tls, config)?;
         if config.prepare_toolchains {
             prepare_in_background(config.file.as_deref());
         }
@@ -63,16 +64,28 @@ pub(super) fn run(config: &Config, named: Option<&Path>) -> Result<ExitCode, Fai
             named: named.map(Path::to_owned),
             config: config.clone(),
             house: Arc::new(house),
-            live: http::Live::new(router),
+            live: http::Live::new(front),
         };
         serve(current, listeners, &manager, &mut stop).await.close().await;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-pub(super) fn router(house: &House, access: Access, config: &Config) -> Result<Router, Failure> {
-    http::router(Arc::clone(&house.engine), Arc::new(access), &config.server)
-        .map_err(|error| Failure::new(Exit::System, format!("write the OpenAPI document: {error}")))
+pub(super) fn front(
+    house: &House,
+    access: Access,
+    tls: Option<TlsAcceptor>,
+    config: &Config,
+) -> Result<Front, Failure> {
+    let router = http::router(Arc::clone(&house.engine), Arc::new(access), &config.server)
+        .map_err(|error| Failure::new(Exit::System, format!("write the OpenAPI document: {error}")))?;
+    Ok(Front { router, tls })
+}
+
+/// What TCP connections are secured with.
+pub(super) fn tls(server: &Server) -> Result<Option<TlsAcceptor>, Failure> {
+    let tls = server.tls.as_ref().map(http::load_tls).transpose();
+    tls.map_err(|error| Failure::new(Exit::Configuration, error))
 }
 
 /// Who may come in.

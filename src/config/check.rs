@@ -15,7 +15,7 @@ use super::shape::{
 };
 use super::{
     Auth, Cache, Config, ConfigError, Execution, ListenAddress, Log, LogFormat, RuntimeConfig, Server,
-    Surroundings, runtimes,
+    Surroundings, TlsFiles, runtimes,
 };
 use crate::engine::{LimitName, LimitPolicy, Limits};
 
@@ -121,6 +121,8 @@ impl Check<'_> {
         Server {
             listen: self.listen(written.listen),
             socket_mode: self.socket_mode(written.socket_mode),
+            tls: self.tls(written.tls_certificate, written.tls_key),
+            cors_origins: self.cors_origins(written.cors_origins.unwrap_or_default()),
             max_body_bytes: self.count("server.max_body_bytes", written.max_body_bytes, &body),
             max_connections: self.count("server.max_connections", written.max_connections, &connections),
             header_read_timeout: self.duration(
@@ -142,6 +144,32 @@ impl Check<'_> {
                 DAY_MS,
             ),
         }
+    }
+
+    fn tls(&mut self, certificate: Option<String>, key: Option<String>) -> Option<TlsFiles> {
+        let certificate = certificate.map(|path| self.absolute("server.tls_certificate", path));
+        let key = key.map(|path| self.absolute("server.tls_key", path));
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.layers.complain("server.tls_key", "must be set where tls_certificate is");
+                None
+            }
+            (None, Some(_)) => {
+                self.layers.complain("server.tls_certificate", "must be set where tls_key is");
+                None
+            }
+        }
+    }
+
+    fn cors_origins(&mut self, written: Vec<String>) -> Vec<String> {
+        for origin in written.iter().filter(|origin| !is_origin(origin)) {
+            let message =
+                format!("{origin:?} is no origin: such as \"https://play.example.org\", or \"*\" for all");
+            self.layers.complain("server.cors_origins", &message);
+        }
+        written
     }
 
     fn listen(&mut self, written: Option<Vec<String>>) -> Vec<ListenAddress> {
@@ -291,8 +319,10 @@ impl Check<'_> {
             None | Some("auto") => LogFormat::Auto,
             Some("text") => LogFormat::Text,
             Some("json") => LogFormat::Json,
+            Some("journald") => LogFormat::Journald,
             Some(other) => {
-                self.layers.complain("log.format", &format!("{other:?} is not one of auto, text, json"));
+                self.layers
+                    .complain("log.format", &format!("{other:?} is not one of auto, text, json, journald"));
                 LogFormat::Auto
             }
         };
@@ -305,7 +335,7 @@ impl Check<'_> {
             self.layers.complain("log.level", &message);
             Targets::new()
         });
-        Log { level, format }
+        Log { level, format, programs: written.log_programs.unwrap_or(false) }
     }
 
     fn runtimes(
@@ -318,6 +348,14 @@ impl Check<'_> {
             Some(tables) => runtimes::all(self, tables, max_concurrent),
         }
     }
+}
+
+/// As browsers write it (RFC 6454, 6.2): scheme, host and port, nothing behind them.
+fn is_origin(text: &str) -> bool {
+    let host =
+        |rest: &str| rest.parse::<http::uri::Authority>().is_ok_and(|host| !host.as_str().contains('@'));
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    text == "*" || rest.is_some_and(host) && text.chars().all(|letter| !letter.is_ascii_uppercase())
 }
 
 fn listen_address(entry: &str) -> Result<ListenAddress, &'static str> {

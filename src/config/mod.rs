@@ -76,6 +76,10 @@ pub struct Server {
     pub listen: Vec<ListenAddress>,
     /// The permission bits of Unix sockets.
     pub socket_mode: u32,
+    /// `None`: TCP is in the clear.
+    pub tls: Option<TlsFiles>,
+    /// Origins whose pages may ask; `*` for all.
+    pub cors_origins: Vec<String>,
     pub max_body_bytes: usize,
     pub max_connections: usize,
     /// For the head of a request, and for a connection without one.
@@ -84,6 +88,14 @@ pub struct Server {
     pub body_read_timeout: Duration,
     /// How long running work may go on once the daemon was told to stop.
     pub shutdown_timeout: Duration,
+}
+
+/// In PEM, by absolute paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's own certificate first.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -124,14 +136,17 @@ pub struct Cache {
 pub struct Log {
     pub level: Targets,
     pub format: LogFormat,
+    /// Whether what programs are, are given and say stands in the log.
+    pub programs: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text where it goes to a terminal, else JSON.
+    /// Text where it goes to a terminal, fields where it goes to systemd's journal, else JSON.
     Auto,
     Text,
     Json,
+    Journald,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

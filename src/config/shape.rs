@@ -40,6 +40,10 @@ pub(super) struct ServerShape {
     #[serde(deserialize_with = "one_or_many")]
     pub(super) listen: Option<Vec<String>>,
     pub(super) socket_mode: Option<String>,
+    pub(super) tls_certificate: Option<String>,
+    pub(super) tls_key: Option<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) cors_origins: Option<Vec<String>>,
     pub(super) max_body_bytes: Option<i64>,
     pub(super) max_connections: Option<i64>,
     pub(super) header_read_timeout_ms: Option<i64>,
@@ -118,6 +122,7 @@ pub(super) struct CacheShape {
 pub(super) struct LogShape {
     pub(super) level: Option<String>,
     pub(super) format: Option<String>,
+    pub(super) log_programs: Option<bool>,
 }
 
 /// `[runtimes.NAME]` of kind `native`.

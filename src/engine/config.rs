@@ -26,6 +26,8 @@ pub struct EngineConfig {
     pub without_prestart: Vec<String>,
     /// Whether what is most often asked for is made ready as soon as it is known to be installed.
     pub keep_ready: bool,
+    /// Whether what programs are, are given and say stands in the log.
+    pub log_programs: bool,
     /// `None` compiles everything anew.
     pub cache: Option<CacheConfig>,
     /// The kind (`native`, `docker`, `containerd`) of each runtime by its name, for `GET /api/runtimes`.

@@ -21,6 +21,7 @@ mod discovery;
 mod execute;
 mod plan;
 mod probe;
+mod program_log;
 mod readiness;
 mod report;
 mod signals;
@@ -213,6 +214,9 @@ impl Engine {
         let permit = admitted.ok_or(ExecuteError::Canceled)??;
         let timing = Timing { queue: asked.elapsed(), ..Timing::default() };
 
+        if self.config.log_programs {
+            program_log::given(&plan);
+        }
         let cancel = self.stop.child_token();
         let _dropped = cancel.clone().drop_guard();
         let execution = Execution { engine: Arc::clone(self), plan, events, cancel, asked, timing };

@@ -170,19 +170,15 @@ fn limits(
     ground: &Ground<'_>,
     violations: &mut Violations,
 ) -> (Limits, Limits) {
-    let config = ground.config;
-    let default = |phase, policy| executor.map(|executor| executor.default_limits(phase, policy));
-    let run = default(Phase::Run, &config.run).unwrap_or(config.run.default);
-    let compile = default(Phase::Compile, &config.compile).unwrap_or(config.compile.default);
+    let mut limits = |phase, field, asked, ceilings| {
+        let policy = ground.config.policy(phase).within(ceilings);
+        let default = executor.map(|executor| executor.default_limits(phase, &policy));
+        bounds::limits(field, asked, default.unwrap_or(policy.default), &policy.max, violations)
+    };
+    let Submission { limits: run, compile_limits: compile, ceilings, .. } = submission;
     (
-        bounds::limits("limits", &submission.limits, run, &config.run.max, violations),
-        bounds::limits(
-            "compile_limits",
-            &submission.compile_limits,
-            compile,
-            &config.compile.max,
-            violations,
-        ),
+        limits(Phase::Run, "limits", run, &ceilings.run),
+        limits(Phase::Compile, "compile_limits", compile, &ceilings.compile),
     )
 }
 

@@ -9,6 +9,7 @@ use sandboxd_contract::{Collected, Exit, RuntimeError};
 use super::capture::Captured;
 use super::execute::{Ended, Execution, Failure, Finished};
 use super::plan::PhasePlan;
+use super::program_log;
 use super::supervise::Outcome;
 use super::verdict::judge;
 use super::{ExecuteError, LimitName, PhaseReport, Report, Usage, Verdict};
@@ -73,7 +74,8 @@ impl Execution {
         }
     }
 
-    /// One event and one count for each execution, without a byte of what it was given or what it said.
+    /// One event and one count for each execution, without a byte of what it was given or what it said, unless the operator
+    /// wants that too.
     pub(super) fn record(&self, answer: &Result<(Report, Vec<Captured>), ExecuteError>) {
         let (verdict, limit) = match answer {
             Ok((report, _)) => (report.verdict, limit_of(report)),
@@ -108,6 +110,11 @@ impl Execution {
             total_us = us(self.timing.total),
             "executed"
         );
+        if let Ok((report, _)) = answer
+            && self.engine.config.log_programs
+        {
+            program_log::said(report);
+        }
     }
 }
 

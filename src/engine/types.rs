@@ -25,6 +25,14 @@ pub struct Submission {
     pub runtime: Option<String>,
     pub collect: Vec<String>,
     pub client: ClientKey,
+    pub ceilings: Ceilings,
+}
+
+/// What whoever asks may have at most, where that is less than what the configuration lets everybody have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ceilings {
+    pub run: LimitRequest,
+    pub compile: LimitRequest,
 }
 
 /// Who asks: an opaque word, equal for all that share a line in the queue.
@@ -155,6 +163,18 @@ pub struct LimitPolicy {
 const MIB: u64 = 1 << 20;
 
 impl LimitPolicy {
+    /// For somebody who may have less: maxima as low as these, and defaults that keep below them.
+    #[must_use]
+    pub fn within(mut self, ceilings: &LimitRequest) -> Self {
+        for name in LimitName::ALL {
+            let max =
+                ceilings.get(name).map_or(self.max.get(name), |ceiling| ceiling.min(self.max.get(name)));
+            self.max.set(name, max);
+            self.default.set(name, self.default.get(name).min(max));
+        }
+        self
+    }
+
     /// The built-in policy of the run phase.
     pub const RUN: Self = Self {
         default: Limits::new([10_000, 10_000, 256 * MIB, 64, MIB, 64 * MIB, 256 * MIB, 256, 64 * MIB]),

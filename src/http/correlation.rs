@@ -8,7 +8,7 @@ use tracing::Span;
 use uuid::Uuid;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A longer id is not taken over: it would be in every line.
 const MAX_ID_BYTES: usize = 128;

@@ -58,7 +58,10 @@ async fn answer(api: &Api, request: Request) -> Result<(Uuid, Vec<u8>), Problem>
     let _turn = client.as_ref().map(Client::begin).transpose()?;
     let body = body::json(request, api.body_limits).await?;
     let Parsed { mut submission, output_encoding, violations } = parse(body).await?;
-    submission.client = client.as_ref().map(|client| client.key().clone()).unwrap_or_default();
+    if let Some(client) = &client {
+        submission.client = client.key().clone();
+        submission.ceilings = client.ceilings();
+    }
     let plan = believe(api.engine.plan(submission).await, violations)?;
     let id = plan.id;
     if let Some(client) = &client {

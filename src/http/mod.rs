@@ -5,11 +5,13 @@
 mod around;
 mod body;
 mod correlation;
+mod cors;
 mod execute;
 mod guard;
 mod health;
 pub(crate) mod languages;
 pub mod listeners;
+mod live;
 mod malformed;
 mod metrics;
 mod openapi;
@@ -19,6 +21,7 @@ mod runtimes;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod wire;
 
 use std::sync::Arc;
@@ -28,6 +31,7 @@ use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use bytes::Bytes;
+use tower::util::option_layer;
 
 use self::body::BodyLimits;
 use self::problem::{Code, Problem};
@@ -35,7 +39,9 @@ use crate::access::Access;
 use crate::config::Server;
 use crate::engine::Engine;
 
-pub use self::serve::{LAST_REQUESTS, Live, serve};
+pub use self::live::{Front, Live};
+pub use self::serve::{LAST_REQUESTS, serve};
+pub use self::tls::{TlsError, load as load_tls};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -73,6 +79,8 @@ pub fn router(
         .fallback(not_found)
         .layer(from_fn_with_state(api.clone(), guard::guard))
         .layer(from_fn(around::catch_panic))
+        // Before the guard: a browser asks whether it may, without a token, before it asks with one.
+        .layer(option_layer(cors::layer(&server.cors_origins)))
         .layer(from_fn_with_state(api.clone(), around::observe))
         .with_state(api))
 }

@@ -10,11 +10,10 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::Router;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,11 +23,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::listeners::{Listeners, UnixSocket};
+use super::live::Live;
 use super::malformed::Malformed;
 use super::patience::Patience;
 use crate::access::Peer;
@@ -48,25 +50,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const LAST_REQUESTS: Duration = Duration::from_millis(250);
 /// How long answers that are ready may take to reach their clients once the daemon stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The routes that requests take, which may be others for the next one.
-#[derive(Clone)]
-pub struct Live(Arc<RwLock<Router>>);
-
-impl Live {
-    pub fn new(router: Router) -> Self {
-        Self(Arc::new(RwLock::new(router)))
-    }
-
-    /// Requests that have begun stay on the routes that they took.
-    pub fn swap(&self, router: Router) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = router;
-    }
-
-    fn now(&self) -> Router {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// Serves until `stop`; then takes nobody in any more, lets every answer go out that is under way, and returns: after
 /// `over`, which is to imply `stop`, at the latest when whoever was answered had [`CLOSE_TIMEOUT`] to take it.
@@ -178,7 +161,21 @@ impl Door {
         }
     }
 
-    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) {
+    /// TLS where it is spoken here, within the time that a request's head may take; `None` when it comes to nothing.
+    async fn secured<S: Transport>(&self, stream: S, peer: Peer) -> Option<Either<Box<TlsStream<S>>, S>> {
+        let Some(tls) = self.live.tls().filter(|_| matches!(peer, Peer::Tcp(_))) else {
+            return Some(Either::Right(stream));
+        };
+        let shaken = tokio::select! {
+            shaken = timeout(self.header_read_timeout, tls.accept(stream)) => shaken.ok()?,
+            () = self.last_request() => return None,
+        };
+        let failed = |error: &io::Error| tracing::debug!(%error, "a client came to no terms on TLS");
+        shaken.inspect_err(failed).ok().map(|stream| Either::Left(Box::new(stream)))
+    }
+
+    async fn connection(&self, stream: impl Transport, peer: Peer) {
+        let Some(stream) = self.secured(stream, peer).await else { return };
         let stream = Malformed::new(Patience::new(stream, WRITE_TIMEOUT));
         let asked = Arc::new(AtomicBool::new(false));
         let service = service_fn({
@@ -186,7 +183,7 @@ impl Door {
             move |mut request: Request<Incoming>| {
                 asked.store(true, Relaxed);
                 request.extensions_mut().insert(peer);
-                live.now().oneshot(request)
+                live.router().oneshot(request)
             }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
@@ -224,8 +221,13 @@ fn concerns_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
+/// Bytes both ways.
+trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for S {}
+
 trait Accept: Sync {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Stream: Transport;
 
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }

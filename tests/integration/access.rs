@@ -119,6 +119,78 @@ fn a_token_has_its_share_and_no_more() {
     assert_eq!(ask(&daemon, Some(&other), &hello()).0, 200);
 }
 
+#[test]
+fn a_token_may_have_less_than_everybody() {
+    let (token, lines) = new_token("student");
+    let ceilings = "limits = { wall_time_ms = 3000, memory_bytes = 67108864 }\ncompile_limits.processes = 20";
+    let daemon = guarded(&format!("{lines}\n{ceilings}\n"), "");
+    let with = |more: Value| {
+        let mut request = json!({ "language": "bash", "code": "ulimit -t; sleep 5" });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ask(&daemon, Some(&token), &request)
+    };
+    for (more, field) in [
+        (json!({ "limits": { "wall_time_ms": 3001 } }), "limits.wall_time_ms"),
+        (json!({ "limits": { "memory_bytes": 67108865 } }), "limits.memory_bytes"),
+        (json!({ "language": "c", "compile_limits": { "processes": 21 } }), "compile_limits.processes"),
+    ] {
+        let (status, _, _, problem) = with(more);
+        assert_eq!((status, &problem["code"]), (422, &json!("limit_too_high")), "{problem:#}");
+        assert_eq!(problem["field"], field);
+    }
+    // What is not asked for keeps below it too, whatever the default.
+    let (_, _, _, answer) = with(json!({}));
+    assert_eq!(
+        (&answer["status"], &answer["limit"]),
+        (&json!("time_limit_exceeded"), &json!("wall_time_ms"))
+    );
+    assert!(answer["error"].as_str().unwrap().contains("3000"), "{answer:#}");
+}
+
+/// What a browser asks before, and is told with, a request of a page of another origin.
+#[test]
+fn pages_of_named_origins_may_ask() {
+    let daemon = Daemon::start("cors_origins = [\"https://play.example.org\"]\n---");
+    let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+    let header = |answer: &ureq::http::Response<ureq::Body>, name: &str| {
+        answer.headers().get(name).map_or_else(String::new, |value| value.to_str().unwrap().to_lowercase())
+    };
+    for (origin, allowed) in
+        [("https://play.example.org", "https://play.example.org"), ("https://evil.example.org", "")]
+    {
+        let preflight = ureq::http::Request::options(format!("{}/api/execute", daemon.url))
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization,content-type")
+            .body(())
+            .unwrap();
+        let answer = agent.run(preflight).unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(header(&answer, "access-control-allow-origin"), allowed);
+        assert!(header(&answer, "access-control-allow-methods").contains("post"));
+        assert!(header(&answer, "access-control-allow-headers").contains("authorization"));
+        let answer =
+            agent.get(format!("{}/api/languages", daemon.url)).header("origin", origin).call().unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "access-control-allow-origin")),
+            (200, allowed.into())
+        );
+        assert!(header(&answer, "access-control-expose-headers").contains("x-execution-id"));
+    }
+    let silent = Daemon::start("");
+    let answer = silent.get("/api/languages");
+    assert_eq!(answer.header("access-control-expose-headers"), "");
+    let folder = tempfile::tempdir().unwrap();
+    for origin in ["play.example.org", "https://play.example.org/", "https://Play.example.org", "null"] {
+        let server = format!("cors_origins = {origin:?}\n---");
+        let (code, said) = try_serve(&configuration(folder.path(), "\"127.0.0.1:1\"", &server));
+        assert!(
+            code == Some(78) && said.contains("server.cors_origins: ") && said.contains("is no origin"),
+            "{said}"
+        );
+    }
+}
+
 /// One client's flood does not starve another: its single request is served in turn, not behind all of them.
 #[test]
 fn a_flood_of_one_does_not_starve_another() {

@@ -31,3 +31,4 @@ mod programs;
 mod reload;
 mod service;
 mod support;
+mod tls;

@@ -152,6 +152,34 @@ fn a_request_is_found_again_in_the_log_and_its_program_is_not() {
     assert!(uuid::Uuid::parse_str(daemon.get("/healthz").header("x-request-id")).is_ok());
 }
 
+#[test]
+fn programs_stand_in_the_log_where_the_operator_wants_them() {
+    let daemon = Daemon::start("---[log]\nlog_programs = true\n");
+    let long = "x".repeat(100_000);
+    let code = format!("print('out' + input()) # {long}");
+    let answer =
+        daemon.execute(&json!({ "language": "python", "code": code, "stdin": "given", "args": ["asked"] }));
+    assert_eq!(answer["stdout"], "outgiven\n");
+    let events = || {
+        let log = daemon.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["id"] == answer["id"]).collect::<Vec<_>>()
+    };
+    let find = |message: &str| events().into_iter().find(|event| event["message"] == message);
+    eventually("all of it is logged", || find("program output").is_some());
+    let file = find("program file").unwrap();
+    assert_eq!(file["path"], "main.py");
+    // As much as there is room for.
+    let content = file["content"].as_str().unwrap();
+    assert!(content.starts_with("print('out'") && content.len() == 64 << 10, "{}", content.len());
+    let program = find("program").unwrap();
+    assert!(
+        program["stdin"] == "given" && program["command"].as_str().unwrap().ends_with(" asked"),
+        "{program:#}"
+    );
+    assert_eq!(find("program output").unwrap()["stdout"], "outgiven\n");
+}
+
 fn has_prometheus() -> bool {
     let found =
         Command::new("promtool").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -177,6 +177,18 @@ def check_a_daemon_that_hangs_is_replaced():
     works()
 
 
+def check_executions_are_found_in_the_journal_by_their_fields():
+    answer = execute("raise SystemExit(7)")
+    match = [f"_SYSTEMD_UNIT={SERVICE}", "SANDBOXD_STATUS=runtime_error", f"SANDBOXD_ID={answer['id']}"]
+    found = lambda: run("journalctl", "-b", "-q", "-o", "json", *match)
+    wait_for("its event", found)
+    event = json.loads(found())
+    fields = ["MESSAGE", "SYSLOG_IDENTIFIER", "PRIORITY", "SANDBOXD_LANGUAGE", "SANDBOXD_RUNTIME"]
+    expected = ["executed", "sandboxd", "5", "python", "native"]
+    assert [event.get(field) for field in fields] == expected, event
+    assert int(event["SANDBOXD_TOTAL_US"]) > 0, event
+
+
 def check_a_reload_is_taken_whole_or_not_at_all():
     config = pathlib.Path("/etc/sandboxd/config.toml")
     pid = show("MainPID")

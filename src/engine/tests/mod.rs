@@ -76,6 +76,7 @@ impl Bench {
             cpu_millis: None,
             without_prestart: Vec::new(),
             keep_ready: false,
+            log_programs: false,
             cache: None,
             runtime_kinds: BTreeMap::new(),
         };

@@ -42,7 +42,7 @@ async fn open(server: Server) -> Open {
         async move {
             crate::http::serve(
                 listeners,
-                crate::http::Live::new(router),
+                crate::http::Live::new(crate::http::Front { router, tls: None }),
                 &server,
                 metrics,
                 stop.clone(),

@@ -49,6 +49,7 @@ fn house_with(max_concurrent: usize, queue_length: usize, server: Server) -> Hou
         without_prestart: Vec::new(),
         cache: None,
         keep_ready: false,
+        log_programs: false,
         runtime_kinds: [("fake".to_owned(), "native".to_owned())].into(),
     };
     let catalog = Catalog::load(&[]).unwrap();

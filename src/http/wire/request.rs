@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::Encoding;
 use crate::engine::{
-    ClientKey, LimitName, LimitRequest, Source, Submission, SubmittedFile, Violation, ViolationKind,
+    Ceilings, ClientKey, LimitName, LimitRequest, Source, Submission, SubmittedFile, Violation, ViolationKind,
 };
 use crate::strict::Object;
 
@@ -131,6 +131,7 @@ impl ExecuteRequest {
             collect: self.collect.unwrap_or_default(),
             // Who asks is known to the door.
             client: ClientKey::default(),
+            ceilings: Ceilings::default(),
         }
     }
 }
