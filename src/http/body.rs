@@ -9,6 +9,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, Heade
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
+use super::budget::{Budget, Held};
 use super::problem::{Code, Problem};
 
 /// What is read and thrown away of a body that nobody wants, and for how long. A client that still sends while the
@@ -22,11 +23,18 @@ pub(super) struct BodyLimits {
     pub(super) read_timeout: Duration,
 }
 
-/// The whole body of a request that says it is JSON.
+/// After how long a client may come again that found the memory for requests and answers full.
+const RETRY_EXHAUSTED: Duration = Duration::from_secs(1);
+
+/// The whole body of a request that says it is JSON, and what it takes of the budget.
 ///
 /// # Errors
 /// The problem to answer with.
-pub(super) async fn json(request: Request, limits: BodyLimits) -> Result<Vec<u8>, Problem> {
+pub(super) async fn json(
+    request: Request,
+    limits: BodyLimits,
+    budget: &Budget,
+) -> Result<(Vec<u8>, Held), Problem> {
     let unsupported = match request.headers() {
         headers if !is_json(headers) => Some("the Content-Type must be application/json"),
         headers if headers.contains_key(CONTENT_ENCODING) => {
@@ -43,15 +51,29 @@ pub(super) async fn json(request: Request, limits: BodyLimits) -> Result<Vec<u8>
         discard(request).await;
         return Err(too_large(limits));
     }
+    if budget.exhausted() {
+        discard(request).await;
+        return Err(exhausted());
+    }
     let mut body = request.into_body();
-    let mut bytes = Vec::with_capacity(announced);
-    let read =
-        timeout(limits.read_timeout, read(&mut body, limits.max_bytes, |data| bytes.extend_from_slice(data)));
+    let (mut bytes, mut held) = (Vec::with_capacity(announced), budget.hold(0));
+    let read = timeout(
+        limits.read_timeout,
+        read(&mut body, limits.max_bytes, |data| {
+            bytes.extend_from_slice(data);
+            held.grow(data.len())
+        }),
+    );
     match read.await {
-        Ok(Ok(())) => Ok(bytes),
+        Ok(Ok(())) => Ok((bytes, held)),
         Ok(Err(Unread::TooLarge)) => {
             discard_body(&mut body).await;
             Err(too_large(limits))
+        }
+        Ok(Err(Unread::Exhausted)) => {
+            drop((bytes, held));
+            discard_body(&mut body).await;
+            Err(exhausted())
         }
         // The client is gone, or does not speak HTTP: hardly anybody will read this.
         Ok(Err(Unread::Broken(error))) => {
@@ -74,23 +96,32 @@ pub(super) async fn discard(request: Request) {
 
 async fn discard_body(body: &mut Body) {
     // Whether all of it came makes no difference to the answer.
-    let _ = timeout(DISCARD_TIME, read(body, DISCARD_BYTES, |_| {})).await;
+    let _ = timeout(DISCARD_TIME, read(body, DISCARD_BYTES, |_| true)).await;
 }
 
 enum Unread {
     TooLarge,
+    Exhausted,
     Broken(axum::Error),
 }
 
-async fn read(body: &mut Body, max_bytes: usize, mut take: impl FnMut(&Bytes)) -> Result<(), Unread> {
+/// `take` says whether there is room for more.
+async fn read(body: &mut Body, max_bytes: usize, mut take: impl FnMut(&Bytes) -> bool) -> Result<(), Unread> {
     let mut left = max_bytes;
     while let Some(frame) = body.frame().await {
         // Trailers are of no interest.
         let Ok(data) = frame.map_err(Unread::Broken)?.into_data() else { continue };
         left = left.checked_sub(data.len()).ok_or(Unread::TooLarge)?;
-        take(&data);
+        if !take(&data) {
+            return Err(Unread::Exhausted);
+        }
     }
     Ok(())
+}
+
+fn exhausted() -> Problem {
+    let detail = "requests and answers that are on their way fill the memory there is for them";
+    Problem::new(Code::Overloaded, detail).retry_after(RETRY_EXHAUSTED)
 }
 
 fn too_large(limits: BodyLimits) -> Problem {

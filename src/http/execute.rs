@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use uuid::Uuid;
 
+use super::business::UntilHandedOver;
 use super::problem::{Code, EXECUTION_ID, Problem};
 use super::wire::Encoding;
 use super::wire::reading::{self, Parsed};
@@ -17,6 +18,7 @@ use super::wire::response::{self, ExecuteResponse};
 use super::{Api, body, openapi};
 use crate::access::Client;
 use crate::engine::{ExecuteError, Plan, PlanError, Report, Verdict, Violation};
+use crate::telemetry::Refusal;
 
 /// A body or an output up to this size is worked on where it is; a larger one would keep other requests of the same
 /// thread waiting for milliseconds.
@@ -39,9 +41,10 @@ const INLINE_BYTES: usize = 256 << 10;
 )]
 pub(super) async fn execute(State(api): State<Api>, request: Request) -> Response {
     let (id, mut response) = match answer(&api, request).await {
-        Ok((id, body)) => {
+        Ok(Answer { id, body, until_handed_over }) => {
             let mut response = Response::new(Body::from(body));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response.extensions_mut().insert(until_handed_over);
             (id, response)
         }
         Err(problem) => (problem.id(), problem.into_response()),
@@ -53,10 +56,22 @@ pub(super) async fn execute(State(api): State<Api>, request: Request) -> Respons
     response
 }
 
-async fn answer(api: &Api, request: Request) -> Result<(Uuid, Vec<u8>), Problem> {
+struct Answer {
+    id: Uuid,
+    body: Vec<u8>,
+    /// The client's turn and the answer's memory.
+    until_handed_over: UntilHandedOver,
+}
+
+async fn answer(api: &Api, request: Request) -> Result<Answer, Problem> {
     let client = request.extensions().get::<Client>().cloned();
-    let _turn = client.as_ref().map(Client::begin).transpose()?;
-    let body = body::json(request, api.body_limits).await?;
+    let turn = client.as_ref().map(Client::begin).transpose()?;
+    let read = body::json(request, api.body_limits, &api.budget).await;
+    let (body, _held) = read.inspect_err(|problem| {
+        if problem.code() == Code::Overloaded {
+            api.engine.metrics().refused(Refusal::Memory);
+        }
+    })?;
     let Parsed { mut submission, output_encoding, violations } = parse(body).await?;
     if let Some(client) = &client {
         submission.client = client.key().clone();
@@ -71,7 +86,9 @@ async fn answer(api: &Api, request: Request) -> Result<(Uuid, Vec<u8>), Problem>
     }
     let report = api.engine.execute(plan, None).await.and_then(own_end);
     let report = report.map_err(|error| Problem::of_execution(error, id))?;
-    Ok((id, write(report, output_encoding).await.map_err(|problem| problem.with_id(id))?))
+    let body = write(report, output_encoding).await.map_err(|problem| problem.with_id(id))?;
+    let until_handed_over = UntilHandedOver::new((turn, api.budget.hold(body.len())));
+    Ok(Answer { id, body, until_handed_over })
 }
 
 /// Two verdicts are none of the program's: where somebody waits for the answer, they are errors.

@@ -9,21 +9,25 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket, UnixStream};
 
 use crate::config::ListenAddress;
 use crate::service::PassedSocket;
+
+/// Connections that may wait to be taken in, as far as the kernel lets them (net.core.somaxconn). The usual 128 are full in
+/// a moment, and a client whose first packet is dropped waits a second for the next.
+const BACKLOG: u32 = 4096;
 
 /// Bound and listening. Unix sockets that were made here are removed by [`Listeners::close`].
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) tcp: Vec<TcpListener>,
-    pub(super) unix: Vec<UnixSocket>,
+    pub(super) unix: Vec<NamedSocket>,
     passed: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct UnixSocket {
+pub(super) struct NamedSocket {
     pub(super) listener: UnixListener,
     path: PathBuf,
     /// Device and inode of what was made, so that nobody else's socket is ever removed; `None` for one that was passed,
@@ -62,7 +66,7 @@ impl Listeners {
         let mut listeners = Self { tcp: Vec::new(), unix: Vec::new(), passed: false };
         for address in addresses {
             let bound = match address {
-                ListenAddress::Tcp(socket) => bind_tcp(*socket).await.map(|tcp| listeners.tcp.push(tcp)),
+                ListenAddress::Tcp(socket) => bind_tcp(*socket).map(|tcp| listeners.tcp.push(tcp)),
                 ListenAddress::Unix(path) => {
                     bind_unix(path, socket_mode).await.map(|unix| listeners.unix.push(unix))
                 }
@@ -91,7 +95,7 @@ impl Listeners {
                     unix.set_nonblocking(true)?;
                     let path = unix.local_addr()?.as_pathname().unwrap_or(Path::new("")).to_owned();
                     let listener = UnixListener::from_std(unix)?;
-                    listeners.unix.push(UnixSocket { listener, path, identity: None });
+                    listeners.unix.push(NamedSocket { listener, path, identity: None });
                 }
             }
         }
@@ -111,11 +115,11 @@ impl Listeners {
 
     /// Nobody gets in any more, and the sockets are gone from the file system.
     pub fn close(self) {
-        self.unix.iter().for_each(UnixSocket::remove);
+        self.unix.iter().for_each(NamedSocket::remove);
     }
 }
 
-impl UnixSocket {
+impl NamedSocket {
     pub(super) fn remove(&self) {
         let Some(made) = self.identity else { return };
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == made);
@@ -131,7 +135,7 @@ impl UnixSocket {
 /// What stands in the way.
 pub async fn examine(address: &ListenAddress) -> Result<(), Obstacle> {
     match address {
-        ListenAddress::Tcp(socket) => bind_tcp(*socket).await.map(drop),
+        ListenAddress::Tcp(socket) => bind_tcp(*socket).map(drop),
         ListenAddress::Unix(path) => {
             occupant(path).await?;
             let folder = path.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(Path::new("/"));
@@ -141,15 +145,22 @@ pub async fn examine(address: &ListenAddress) -> Result<(), Obstacle> {
     }
 }
 
-async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, Obstacle> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+fn bind_tcp(address: SocketAddr) -> Result<TcpListener, Obstacle> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // So that a restart need not wait for the last connections of the daemon before to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Obstacle::InUse,
         io::ErrorKind::AddrNotAvailable => Obstacle::other("this host has no such address"),
         _ => Obstacle::other(error),
     })
 }
 
-async fn bind_unix(path: &Path, mode: u32) -> Result<UnixSocket, Obstacle> {
+async fn bind_unix(path: &Path, mode: u32) -> Result<NamedSocket, Obstacle> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)
             .map_err(|error| Obstacle::Other(format!("make {}: {error}", folder.display())))?;
@@ -160,13 +171,18 @@ async fn bind_unix(path: &Path, mode: u32) -> Result<UnixSocket, Obstacle> {
             .map_err(|error| Obstacle::Other(format!("remove what a dead daemon left: {error}")))?;
     }
     // With any sane umask nobody else may write to it, which is to connect, before its mode says so.
-    let listener = UnixListener::bind(path).map_err(Obstacle::other)?;
+    let bound = || {
+        let socket = UnixSocket::new_stream()?;
+        socket.bind(path)?;
+        socket.listen(BACKLOG)
+    };
+    let listener = bound().map_err(Obstacle::other)?;
     let prepare = || {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         fs::symlink_metadata(path)
     };
     let metadata = prepare().map_err(Obstacle::other)?;
-    Ok(UnixSocket { listener, path: path.to_owned(), identity: Some(identity(&metadata)) })
+    Ok(NamedSocket { listener, path: path.to_owned(), identity: Some(identity(&metadata)) })
 }
 
 /// What is at the path of a socket and may be replaced.

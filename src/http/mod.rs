@@ -4,6 +4,8 @@
 
 mod around;
 mod body;
+mod budget;
+mod business;
 mod correlation;
 mod cors;
 mod execute;
@@ -34,6 +36,7 @@ use bytes::Bytes;
 use tower::util::option_layer;
 
 use self::body::BodyLimits;
+use self::budget::Budget;
 use self::problem::{Code, Problem};
 use crate::access::Access;
 use crate::config::Server;
@@ -49,6 +52,7 @@ struct Api {
     engine: Arc<Engine>,
     access: Arc<Access>,
     body_limits: BodyLimits,
+    budget: Budget,
     document: Bytes,
 }
 
@@ -65,6 +69,7 @@ pub fn router(
         engine,
         access,
         body_limits: BodyLimits { max_bytes: server.max_body_bytes, read_timeout: server.body_read_timeout },
+        budget: Budget::default(),
         document: openapi::text()?.into(),
     };
     Ok(Router::new()

@@ -2,7 +2,8 @@
 //! number and in the time without a request. Where the daemon listens is `listeners`, what it answers is the router's.
 //!
 //! ```text
-//! accept ─> connection ──request, answer, request …──> closed by the client, or for want of a request
+//! accept ─> connection ──request, answer, request …──> closed by the client, for want of a request, for another's sake,
+//!    │          │                                         or because an answer is not taken
 //!    │          │ stop: no further request, the current one is answered
 //!    stop       │ over: likewise, and answers that are ready have a last few seconds
 //!               └ cut: dropped at once
@@ -29,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::listeners::{Listeners, UnixSocket};
+use super::business::{Business, Idle, hand_over};
+use super::listeners::{Listeners, NamedSocket};
 use super::live::Live;
 use super::malformed::Malformed;
 use super::patience::Patience;
@@ -61,17 +63,7 @@ pub async fn serve(
     stop: CancellationToken,
     over: CancellationToken,
 ) {
-    let door = Door {
-        live,
-        builder: builder(server.header_read_timeout),
-        header_read_timeout: server.header_read_timeout,
-        places: Arc::new(Semaphore::new(server.max_connections)),
-        metrics,
-        connections: TaskTracker::new(),
-        stop,
-        over,
-        cut: CancellationToken::new(),
-    };
+    let door = Door::new(live, server, metrics, stop, over);
     let accepting = TaskTracker::new();
     for tcp in listeners.tcp {
         let door = door.clone();
@@ -109,11 +101,12 @@ fn builder(header_read_timeout: Duration) -> Builder<TokioExecutor> {
 
 /// What every connection needs.
 #[derive(Clone)]
-struct Door {
+pub(super) struct Door {
     live: Live,
     builder: Builder<TokioExecutor>,
     header_read_timeout: Duration,
     places: Arc<Semaphore>,
+    idle: Arc<Idle>,
     metrics: Arc<Metrics>,
     connections: TaskTracker,
     stop: CancellationToken,
@@ -122,6 +115,27 @@ struct Door {
 }
 
 impl Door {
+    pub(super) fn new(
+        live: Live,
+        server: &Server,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+        over: CancellationToken,
+    ) -> Self {
+        Self {
+            live,
+            builder: builder(server.header_read_timeout),
+            header_read_timeout: server.header_read_timeout,
+            places: Arc::new(Semaphore::new(server.max_connections)),
+            idle: Arc::default(),
+            metrics,
+            connections: TaskTracker::new(),
+            stop,
+            over,
+            cut: CancellationToken::new(),
+        }
+    }
+
     async fn accept_all(&self, listener: &impl Accept) {
         while let Some(Some((stream, peer, place))) = self.stop.run_until_cancelled(self.next(listener)).await
         {
@@ -135,8 +149,9 @@ impl Door {
         }
     }
 
-    /// The next connection and its place. Without a free place one waits here, and all others in the kernel's queue.
-    /// The place comes second: held while nobody comes, it would be lost to the other listeners.
+    /// The next connection and its place. Without a free place the one that has been idle for the longest gives up its own;
+    /// where all are busy one waits here, and all others in the kernel's queue. The place comes second: held while nobody
+    /// comes, it would be lost to the other listeners.
     async fn next<L: Accept>(&self, listener: &L) -> Option<(L::Stream, Peer, OwnedSemaphorePermit)> {
         let (stream, peer) = loop {
             match listener.accept().await {
@@ -148,8 +163,17 @@ impl Door {
                 }
             }
         };
+        let mut place = pin!(Arc::clone(&self.places).acquire_owned());
+        let free = tokio::select! {
+            biased;
+            place = place.as_mut() => Some(place),
+            () = self.idle.let_go_of_one() => None,
+        };
         // `None` for a closed semaphore, and this one never is.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        let place = match free {
+            Some(place) => place.ok()?,
+            None => place.await.ok()?,
+        };
         Some((stream, peer, place))
     }
 
@@ -162,28 +186,37 @@ impl Door {
     }
 
     /// TLS where it is spoken here, within the time that a request's head may take; `None` when it comes to nothing.
-    async fn secured<S: Transport>(&self, stream: S, peer: Peer) -> Option<Either<Box<TlsStream<S>>, S>> {
+    async fn secured<S: Transport>(
+        &self,
+        stream: S,
+        peer: Peer,
+        business: &Business,
+    ) -> Option<Either<Box<TlsStream<S>>, S>> {
         let Some(tls) = self.live.tls().filter(|_| matches!(peer, Peer::Tcp(_))) else {
             return Some(Either::Right(stream));
         };
         let shaken = tokio::select! {
             shaken = timeout(self.header_read_timeout, tls.accept(stream)) => shaken.ok()?,
             () = self.last_request() => return None,
+            () = business.let_go() => return None,
         };
         let failed = |error: &io::Error| tracing::debug!(%error, "a client came to no terms on TLS");
         shaken.inspect_err(failed).ok().map(|stream| Either::Left(Box::new(stream)))
     }
 
-    async fn connection(&self, stream: impl Transport, peer: Peer) {
-        let Some(stream) = self.secured(stream, peer).await else { return };
+    pub(super) async fn connection(&self, stream: impl Transport, peer: Peer) {
+        let business = Business::new(&self.idle);
+        let Some(stream) = self.secured(stream, peer, &business).await else { return };
         let stream = Malformed::new(Patience::new(stream, WRITE_TIMEOUT));
         let asked = Arc::new(AtomicBool::new(false));
         let service = service_fn({
-            let (live, asked) = (self.live.clone(), Arc::clone(&asked));
+            let (live, asked, business) = (self.live.clone(), Arc::clone(&asked), business.clone());
             move |mut request: Request<Incoming>| {
                 asked.store(true, Relaxed);
+                let matter = business.begin();
                 request.extensions_mut().insert(peer);
-                live.router().oneshot(request)
+                let answer = live.router().oneshot(request);
+                async move { answer.await.map(|response| hand_over(response, matter)) }
             }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
@@ -199,6 +232,11 @@ impl Door {
                     return;
                 }
                 () = self.cut.cancelled() => return,
+                () = business.let_go() => return,
+                () = business.overdue() => {
+                    tracing::debug!("a client does not take its answer");
+                    return;
+                }
                 () = last_request.as_mut(), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
@@ -222,7 +260,7 @@ fn concerns_one_client(error: &io::Error) -> bool {
 }
 
 /// Bytes both ways.
-trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for S {}
 
@@ -243,7 +281,7 @@ impl Accept for TcpListener {
     }
 }
 
-impl Accept for UnixSocket {
+impl Accept for NamedSocket {
     type Stream = UnixStream;
 
     async fn accept(&self) -> io::Result<(UnixStream, Peer)> {

@@ -33,7 +33,7 @@ fn sixty_four_at_once_never_mix() {
 }
 
 /// The most memory that a process has had, its binary's own pages aside: those of a debug build are many.
-fn peak_bytes(pid: i32) -> u64 {
+pub(crate) fn peak_bytes(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let kib = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();

@@ -21,6 +21,7 @@ mod errors;
 mod everywhere;
 mod execute;
 mod faults;
+mod front_door;
 mod images;
 mod languages;
 mod limits;

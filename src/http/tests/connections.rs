@@ -173,14 +173,44 @@ async fn connections_are_bounded() {
     let open = open(Server { max_connections: 1, ..server() }).await;
     let mut first = TcpStream::connect(open.tcp).await.unwrap();
     let health = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
-    first.write_all(health).await.unwrap();
-    until(&mut first, "}").await;
+    first.write_all(request("hang").as_bytes()).await.unwrap();
+    eventually("it runs", || open.house.engine.stats().running == 1).await;
     let mut second = TcpStream::connect(open.tcp).await.unwrap();
     second.write_all(health).await.unwrap();
     let mut byte = [0];
     assert!(timeout(SHORT, second.read(&mut byte)).await.is_err(), "a second one was served");
     drop(first);
     until(&mut second, "}").await;
+    // One that is about nothing gives up its place, however many of them there are.
+    let mut third = TcpStream::connect(open.tcp).await.unwrap();
+    third.write_all(health).await.unwrap();
+    until(&mut third, "}").await;
+    assert_eq!(rest(&mut second).await, "");
+}
+
+#[tokio::test]
+async fn a_crowd_that_says_nothing_keeps_nobody_out() {
+    let open = open(Server { max_connections: 8, ..server() }).await;
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(TcpStream::connect(open.tcp).await.unwrap());
+    }
+    let mut stream = TcpStream::connect(open.tcp).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    until(&mut stream, "}").await;
+    drop(crowd);
+}
+
+/// Whoever closes his half has gone, as far as can be told: nobody would take the answer.
+#[tokio::test]
+async fn a_half_closed_socket_cancels() {
+    let open = open(server()).await;
+    let mut stream = TcpStream::connect(open.tcp).await.unwrap();
+    stream.write_all(request("hang").as_bytes()).await.unwrap();
+    eventually("it runs", || open.house.engine.stats().running == 1).await;
+    stream.shutdown().await.unwrap();
+    eventually("it was canceled", || open.house.runtime.alive() == 0).await;
+    assert_eq!(rest(&mut stream).await, "");
 }
 
 #[tokio::test]

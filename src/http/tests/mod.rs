@@ -1,6 +1,7 @@
 //! The whole door on the fake runtime: every status of the contract, and what happens on connections.
 
 mod connections;
+mod floods;
 mod router;
 
 use std::sync::Arc;

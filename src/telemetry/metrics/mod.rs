@@ -46,10 +46,13 @@ pub enum Refusal {
     QueueTimeout,
     Draining,
     RuntimeUnavailable,
+    /// Requests and answers fill the memory that is for them.
+    Memory,
 }
 
 impl Refusal {
-    const ALL: [Self; 4] = [Self::QueueFull, Self::QueueTimeout, Self::Draining, Self::RuntimeUnavailable];
+    const ALL: [Self; 5] =
+        [Self::QueueFull, Self::QueueTimeout, Self::Draining, Self::RuntimeUnavailable, Self::Memory];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -57,6 +60,7 @@ impl Refusal {
             Self::QueueTimeout => "queue_timeout",
             Self::Draining => "draining",
             Self::RuntimeUnavailable => "runtime_unavailable",
+            Self::Memory => "memory",
         }
     }
 }
