@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/sandboxd
 
-.PHONY: help run build deb languages services images test test-vm lint bench clean
+.PHONY: help run build deb languages services images test test-vm fuzz lint bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ test: languages ## every test; privileged ones print SKIP and why where they can
 test-vm: ## the conformance suite on cgroup v2, and the units under systemd, in an emulated machine
 	@make/need-tools.sh
 	@tests/vm/run.sh
+
+FUZZ_SECONDS := 60
+
+fuzz: ## everything that reads bytes, for FUZZ_SECONDS each, under libFuzzer
+	@make/need-tools.sh
+	@make/fuzz.sh $(FUZZ_SECONDS)
 
 lint: ## formatting, clippy with warnings denied, the systemd units
 	@make/need-tools.sh

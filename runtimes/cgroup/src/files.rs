@@ -90,7 +90,7 @@ pub(crate) fn processes(directory: BorrowedFd) -> Vec<i32> {
 }
 
 /// Whole lines only: a pid that was cut short is another process's.
-fn pids(text: &str) -> Vec<i32> {
+pub(crate) fn pids(text: &str) -> Vec<i32> {
     let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
     whole.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
 }

@@ -11,6 +11,8 @@
 mod adopted;
 mod error;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod group;
 mod layout;
 mod subtree;

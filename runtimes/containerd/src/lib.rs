@@ -7,6 +7,8 @@
 mod cgroups;
 mod engine;
 mod fifos;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
 mod images;
 mod launch;

@@ -63,7 +63,7 @@ fn below(root: i32) -> Option<Duration> {
 
 /// Of one process, in ticks.
 #[derive(Debug, PartialEq, Eq)]
-struct Times {
+pub(crate) struct Times {
     own: u64,
     of_the_reaped: u64,
 }
@@ -75,7 +75,7 @@ impl Times {
 
     /// utime, stime, cutime and cstime of proc_pid_stat(5): fields 14 to 17, of which a program's name is the second and
     /// may hold anything.
-    fn parse(stat: &str) -> Option<Self> {
+    pub(crate) fn parse(stat: &str) -> Option<Self> {
         let (_, after_name) = stat.rsplit_once(')')?;
         let mut fields = after_name.split_whitespace().skip(11).map(str::parse::<u64>);
         let mut next = || fields.next()?.ok();

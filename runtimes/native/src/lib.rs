@@ -9,6 +9,8 @@
 mod ahead;
 mod cpu_clock;
 mod demand;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guest;
 mod init;
 mod landlock;
