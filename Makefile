@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/sandboxd
 
-.PHONY: help run build deb languages services images test test-vm fuzz lint bench clean
+.PHONY: help run build deb languages services images test test-vm fuzz soak faults lint bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,19 @@ FUZZ_SECONDS := 60
 fuzz: ## everything that reads bytes, for FUZZ_SECONDS each, under libFuzzer
 	@make/need-tools.sh
 	@make/fuzz.sh $(FUZZ_SECONDS)
+
+SOAK_RUNS := 10000
+
+soak: languages ## good and hostile programs side by side, SOAK_RUNS of them; some minutes
+	@make/need-tools.sh
+	SOAK_RUNS=$(SOAK_RUNS) cargo test --locked -p sandboxd --test integration -- --nocapture soak::
+
+FAULT_ROUNDS := 100
+
+faults: languages ## things that die without a word under load, FAULT_ROUNDS of them
+	@make/need-tools.sh
+	@make/services.sh up
+	FAULT_ROUNDS=$(FAULT_ROUNDS) cargo test --locked -p sandboxd --test integration -- --nocapture fault_loop::
 
 lint: ## formatting, clippy with warnings denied, the systemd units
 	@make/need-tools.sh

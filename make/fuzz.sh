@@ -25,7 +25,7 @@ for name in "$@"; do
   corpus=.cache/fuzz/$name
   mkdir -p "$corpus"
   log=$(mktemp)
-  if ! SANDBOXD_FUZZ=$name "$fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
+  if ! FUZZ_TARGET=$name "$fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
     -verbosity=0 -print_final_stats=1 -artifact_prefix="$findings/$name-" "$corpus" "tests/fuzz/seeds/$name" >"$log" 2>&1; then
     tail -n 40 "$log"
     echo "fuzzing $name: a finding, kept in $findings" >&2

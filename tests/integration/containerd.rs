@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::engines::{self, skip, succeed};
+use crate::support::BINARY;
 
 const ENGINE: &str = "containerd";
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -124,6 +125,26 @@ impl Engine {
         let all = self.ctr(&["snapshots", "ls"]);
         let active = all.lines().filter(|line| line.trim_end().ends_with("Active"));
         active.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
+    /// Takes an image over from the host's Docker.
+    pub(crate) fn has_image_of(&self, executor: &str) {
+        let archive = self.path(&format!("{executor}.tar"));
+        if !Path::new(&archive).exists() {
+            succeed("docker", &["save", "--output", &archive, &format!("sandboxd/{executor}:latest")]);
+        }
+        let import = Command::new(BINARY)
+            .args(["images", "import", &archive])
+            .env("SANDBOXD_RUNTIMES__CONTAINERD__ADDRESS", self.address())
+            .output()
+            .unwrap();
+        assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+    }
+
+    /// What a daemon whose state folder is `sandboxd`, beside the engine's own, has of pipes.
+    pub(crate) fn pipes(&self) -> Vec<std::ffi::OsString> {
+        let folder = self.path("sandboxd/containers/containerd/fifo");
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
     }
 
     /// The shims of this engine, by their process ids.

@@ -15,7 +15,7 @@ use crate::{
     containerd::Engine,
     docker,
     engines::{self, assert_unavailable, eventually, gives_no_dead_one, succeed},
-    support::{Answer, BINARY, Daemon, assert_status, free_port},
+    support::{Answer, Daemon, assert_status, free_port},
 };
 
 /// What an answer may take beyond its program's limit.
@@ -32,7 +32,7 @@ fn an_engine_comes_goes_and_loses_things() {
     }
     is_not_there_at_the_start(&engine);
     engine.start();
-    bring_image(&engine);
+    engine.has_image_of("bash");
     stranger_comes(&engine);
     let daemon = start(&engine, "max_concurrent = 4");
     lacks_an_image(&daemon);
@@ -101,21 +101,6 @@ fn is_not_there_at_the_start(engine: &Engine) {
 fn lacks_an_image(daemon: &Daemon) {
     let (answer, _) = engines::run(daemon, "containerd", "python", "print(1)", 1000);
     assert_unavailable(&answer, &["sandboxd images build python"]);
-}
-
-fn bring_image(engine: &Engine) {
-    let archive = engine.path("bash.tar");
-    if !std::path::Path::new(&archive).exists() {
-        let address = "http://docker/images/get?names=sandboxd/bash:latest";
-        let curl = ["-fsS", "--unix-socket", docker::SOCKET, "-o", &archive, address];
-        assert!(Command::new("curl").args(curl).status().unwrap().success());
-    }
-    let import = Command::new(BINARY)
-        .args(["images", "import", &archive])
-        .env("SANDBOXD_RUNTIMES__CONTAINERD__ADDRESS", engine.address())
-        .output()
-        .unwrap();
-    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
 }
 
 /// Somebody else's container, snapshot and lease in the same namespace.
@@ -258,7 +243,7 @@ fn loses_an_image(daemon: &Daemon, engine: &Engine) {
         }
         assert!(Instant::now() < deadline, "{}", daemon.log());
     }
-    bring_image(engine);
+    engine.has_image_of("bash");
     soon_runs(daemon);
 }
 
@@ -286,16 +271,13 @@ fn outlives_a_daemon(engine: &Engine) {
         eventually("all run", || engine.tasks().len() >= 12);
         mortal.signal("-KILL");
     });
-    assert!(engine.tasks().len() >= 12 && !pipes(engine).is_empty() && !engine.active_snapshots().is_empty());
+    assert!(
+        engine.tasks().len() >= 12 && !engine.pipes().is_empty() && !engine.active_snapshots().is_empty()
+    );
     let next = start(engine, "");
     soon_runs(&next);
     next.signal("-TERM");
     assert_eq!(next.wait(NOTICED).code(), Some(0), "{}", next.log());
-}
-
-fn pipes(engine: &Engine) -> Vec<std::ffi::OsString> {
-    let folder = format!("{}/containers/containerd/fifo", engine.path("sandboxd"));
-    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
 }
 
 /// Owners of this engine's daemons have all gone: what any of them had is told by its name.
@@ -305,6 +287,6 @@ fn nothing_is_left(engine: &Engine, when: &str) {
     assert_eq!(engine.tasks(), Vec::<String>::new(), "{when}");
     assert_eq!(engine.active_snapshots(), [STRANGER], "{when}");
     assert_eq!(engine.ctr(&["leases", "ls", "-q"]).trim(), STRANGER, "{when}");
-    assert_eq!(pipes(engine), Vec::<std::ffi::OsString>::new(), "{when}");
+    assert_eq!(engine.pipes(), Vec::<std::ffi::OsString>::new(), "{when}");
     assert_eq!(engine.shims(), Vec::<i32>::new(), "{when}");
 }

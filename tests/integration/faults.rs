@@ -21,7 +21,7 @@ fn processes(mark: &str) -> Vec<String> {
 }
 
 /// Our cgroups, in whatever hierarchy.
-fn cgroups(instance: &str) -> Vec<String> {
+pub(crate) fn cgroups(instance: &str) -> Vec<String> {
     let found = Command::new("find")
         .args(["/sys/fs/cgroup", "-type", "d", "-path"])
         .arg(format!("*/sandboxd/{instance}*"))
@@ -68,7 +68,7 @@ fn kill_9_in_the_middle_of_20_runs_leaves_nothing() {
 }
 
 /// Children of every thread of a process.
-fn children(pid: i32) -> Vec<i32> {
+pub(crate) fn children(pid: i32) -> Vec<i32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     lists
@@ -76,7 +76,7 @@ fn children(pid: i32) -> Vec<i32> {
         .collect()
 }
 
-fn spawner(daemon: &Daemon) -> i32 {
+pub(crate) fn spawner(daemon: &Daemon) -> i32 {
     let named = |pid: &i32| {
         fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("sandboxd-spawn"))
     };
@@ -84,7 +84,7 @@ fn spawner(daemon: &Daemon) -> i32 {
 }
 
 /// Everything below the daemon, by name.
-fn descendants(daemon: &Daemon) -> Vec<(i32, String)> {
+pub(crate) fn descendants(daemon: &Daemon) -> Vec<(i32, String)> {
     let mut found = Vec::new();
     let mut above = vec![daemon.pid()];
     while let Some(pid) = above.pop() {

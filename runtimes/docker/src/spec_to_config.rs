@@ -69,6 +69,9 @@ pub(crate) fn create_body(spec: &ContainerSpec, target: &Target) -> Result<Conta
         attach_stdin: Some(true),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
+        // The agent has nothing to say when it is told to stop; without this an engine that ends, or comes back to find
+        // containers running, would give each ten seconds for it.
+        stop_signal: Some("SIGKILL".to_owned()),
         tty: Some(false),
         labels: Some(HashMap::from([
             (OWNER_LABEL.to_owned(), spec.owner.clone()),

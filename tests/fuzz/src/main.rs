@@ -1,4 +1,4 @@
-//! The fuzzer: one target of [`sandboxd_fuzz::TARGETS`], which SANDBOXD_FUZZ names, under libFuzzer. Without libFuzzer it runs
+//! The fuzzer: one target of [`sandboxd_fuzz::TARGETS`], which FUZZ_TARGET names, under libFuzzer. Without libFuzzer it runs
 //! the target once for each file that it is given, which is how a finding is looked at.
 
 #![cfg_attr(feature = "libfuzzer", no_main)]
@@ -6,10 +6,10 @@
 use sandboxd_fuzz::{TARGETS, Target};
 
 fn target() -> Target {
-    let asked = std::env::var("SANDBOXD_FUZZ").unwrap_or_default();
+    let asked = std::env::var("FUZZ_TARGET").unwrap_or_default();
     let found = TARGETS.iter().find(|(name, _)| *name == asked);
     let names = || TARGETS.map(|(name, _)| name).join(", ");
-    found.map_or_else(|| panic!("SANDBOXD_FUZZ: {asked:?} is none of {}", names()), |(_, target)| *target)
+    found.map_or_else(|| panic!("FUZZ_TARGET: {asked:?} is none of {}", names()), |(_, target)| *target)
 }
 
 #[cfg(feature = "libfuzzer")]
