@@ -9,7 +9,7 @@ use nix::libc::{
     SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, sock_filter,
 };
 
-use super::{Action, Rule, Test};
+use sandboxd_syscalls::{Action, Rule, Test};
 
 #[cfg(target_arch = "x86_64")]
 const AUDIT_ARCH: u32 = 0xc000_003e;
@@ -211,7 +211,7 @@ impl Code {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seccomp::policy;
+    use crate::seccomp::rules;
 
     /// Runs a filter as the kernel would, for one call.
     fn run(program: &[sock_filter], arch: u32, number: u32, arguments: [u32; 6]) -> u32 {
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_program_does_what_the_table_says() {
-        let rules = policy::rules();
+        let rules = rules();
         let program = compile(&rules);
         let numbers = (0..700).chain([0x4000_0000, 0x4000_0000 + 59, u32::MAX]);
         for number in numbers {
@@ -282,13 +282,13 @@ mod tests {
 
     #[test]
     fn another_architecture_is_killed() {
-        let program = compile(&policy::rules());
+        let program = compile(&rules());
         assert_eq!(run(&program, 0x4000_0003, 1, [0; 6]), SECCOMP_RET_KILL_PROCESS);
     }
 
     #[test]
     fn the_program_is_short() {
-        let length = compile(&policy::rules()).len();
+        let length = compile(&rules()).len();
         assert!(length < 160, "{length} instructions; each costs every sandbox about half a microsecond");
     }
 }
