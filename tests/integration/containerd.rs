@@ -62,7 +62,9 @@ impl Engine {
         if !answers() || !(root || skip(ENGINE, "only root can start a second containerd")) {
             return None;
         }
-        let engine = Self { folder: tempfile::tempdir().unwrap(), containerd: None };
+        // What it mounts is told from what an attack might leave by this name.
+        let folder = tempfile::Builder::new().prefix("containerd-engine-").tempdir().unwrap();
+        let engine = Self { folder, containerd: None };
         let (root, state, address) = (engine.path("root"), engine.path("state"), engine.address());
         fs::create_dir(&root).unwrap();
         succeed("mount", &["-t", "tmpfs", "-o", Self::ROOT_SIZE, "tmpfs", &root]);

@@ -55,9 +55,12 @@ impl Engine {
         if !answers() || !(root || skip(ENGINE, "only root can start a second Docker Engine")) {
             return None;
         }
-        let folder = tempfile::tempdir().unwrap();
+        // What it mounts is told from what an attack might leave by this name.
+        let folder = tempfile::Builder::new().prefix("docker-engine-").tempdir().unwrap();
         std::fs::write(folder.path().join("daemon.json"), "{}").unwrap();
-        Some(Self { folder, namespace: format!("sandboxd-test-{}", std::process::id()), dockerd: None })
+        // Others may be started beside it.
+        let namespace = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
+        Some(Self { folder, namespace, dockerd: None })
     }
 
     fn path(&self, name: &str) -> String {
