@@ -149,6 +149,42 @@ fn a_killed_spawner_or_lane_is_replaced() {
     assert_ne!(spawner(&daemon), dead);
 }
 
+/// Whoever kills a sandbox from outside has not ended the program: that is a failure, and no verdict.
+#[test]
+fn an_init_that_is_killed_is_no_verdict() {
+    let daemon = Daemon::start("");
+    thread::scope(|scope| {
+        let mark = format!("{}.75", 30_000 + daemon.pid());
+        let request = json!({ "language": "bash", "code": format!("sleep {mark}") });
+        let daemon = &daemon;
+        let running = scope.spawn(move || daemon.try_execute(&request).unwrap());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let runs = |pid: i32| {
+            fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(&mark))
+        };
+        let below = |init: &i32| {
+            children(*init).into_iter().any(|pid| runs(pid) || children(pid).into_iter().any(&runs))
+        };
+        let init = loop {
+            let mut inits = children(spawner(daemon)).into_iter().flat_map(children);
+            if let Some(init) = inits.find(below) {
+                break init;
+            }
+            assert!(Instant::now() < deadline, "the program does not run");
+            thread::sleep(Duration::from_millis(20));
+        };
+        Command::new("kill").args(["-9", &init.to_string()]).status().unwrap();
+        let answer = running.join().unwrap();
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (500, Some("internal")),
+            "{}",
+            answer.body
+        );
+    });
+    soon_runs_again(&daemon);
+}
+
 #[test]
 fn sigterm_drains() {
     let daemon = Daemon::start("");

@@ -62,7 +62,8 @@ impl Lane<'_> {
             let (mut slot, handles) = Slot::make(&self.workshop, &name, limits)?;
             self.tell(&FromLane::Ready, &[handles.launch.as_raw_fd(), handles.work.as_raw_fd()]);
             drop(handles);
-            let next = Serving { lane: self, slot: &mut slot, ended: false, oom_until: None }.run();
+            let next =
+                Serving { lane: self, slot: &mut slot, ended: false, killed: false, oom_until: None }.run();
             slot.destroy()?;
             match next? {
                 Some(next) => limits = next,
@@ -82,6 +83,8 @@ struct Serving<'a, 'b> {
     lane: &'a Lane<'b>,
     slot: &'a mut Slot,
     ended: bool,
+    /// The daemon wanted it so.
+    killed: bool,
     /// v1: memory ran out; until then, watch for the kill.
     oom_until: Option<Instant>,
 }
@@ -99,7 +102,11 @@ impl Serving<'_, '_> {
                 self.hear_init();
             }
             if ready.gone && !self.ended {
-                // Killed: by us, or by the kernel for memory. The program went the same way.
+                // Killed: by us, or by the kernel for memory, and the program went the same way. By anybody else it is no
+                // end of the program's own.
+                if !self.killed && self.slot.facts().oom_kills == Some(0) {
+                    return Err("init was killed from outside".to_owned());
+                }
                 self.ended(Exit::Signal(nix::libc::SIGKILL));
             }
             if ready.daemon {
@@ -197,7 +204,10 @@ impl Serving<'_, '_> {
                 self.answer(installed);
             }
             ToLane::Facts => self.lane.tell(&FromLane::Facts(self.slot.facts()), &[]),
-            ToLane::Signal(nix::libc::SIGKILL) => self.slot.kill(),
+            ToLane::Signal(nix::libc::SIGKILL) => {
+                self.killed = true;
+                self.slot.kill();
+            }
             ToLane::Signal(signal) if !self.ended => self.slot.signal_program(signal),
             ToLane::Signal(_) => {}
             ToLane::Renew(limits) => return Ok(Heard::Renew(limits)),
