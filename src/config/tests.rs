@@ -221,11 +221,11 @@ dirs = ["executors"]
             "SANDBOXD_NO__SUCH: no such key `no`, expected one of `state_dir`, `server`, `auth`, `execution`, `limits`, \
              `compile_limits`, `executors`, `cache`, `log`, `runtimes`",
             "SANDBOXD_SERVER__MAX_BODY: no such key `max_body`, expected one of `listen`, `socket_mode`, \
-             `tls_certificate`, `tls_key`, `cors_origins`, `max_body_bytes`, `max_connections`, `header_read_timeout_ms`, `body_read_timeout_ms`, \
-             `shutdown_timeout_ms`",
+             `tls_certificate`, `tls_key`, `cors_origins`, `max_body_bytes`, `max_connections`, \
+             `header_read_timeout_ms`, `body_read_timeout_ms`, `shutdown_timeout_ms`",
             "config.toml: server.max_conections: no such key `max_conections`, expected one of `listen`, \
-             `socket_mode`, `tls_certificate`, `tls_key`, `cors_origins`, `max_body_bytes`, `max_connections`, `header_read_timeout_ms`, \
-             `body_read_timeout_ms`, `shutdown_timeout_ms`",
+             `socket_mode`, `tls_certificate`, `tls_key`, `cors_origins`, `max_body_bytes`, `max_connections`, \
+             `header_read_timeout_ms`, `body_read_timeout_ms`, `shutdown_timeout_ms`",
             "config.toml: server.shutdown_timeout_ms: is not allowed: string \"long\", expected an integer",
             "config.toml: surprise: no such key `surprise`, expected one of `state_dir`, `server`, `auth`, `execution`, \
              `limits`, `compile_limits`, `executors`, `cache`, `log`, `runtimes`",

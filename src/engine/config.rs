@@ -35,6 +35,25 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
+    /// The built-in limits and this one runtime, of this kind; nothing made ahead, kept or logged. For who has no
+    /// configuration.
+    pub fn bare(runtime: &str, kind: &str) -> Self {
+        Self {
+            max_concurrent: 1,
+            queue_length: 4,
+            queue_timeout: Duration::from_secs(10),
+            default_runtime: runtime.to_owned(),
+            run: LimitPolicy::RUN,
+            compile: LimitPolicy::COMPILE,
+            cpu_millis: None,
+            without_prestart: Vec::new(),
+            keep_ready: false,
+            log_programs: false,
+            cache: None,
+            runtime_kinds: [(runtime.to_owned(), kind.to_owned())].into(),
+        }
+    }
+
     pub fn policy(&self, phase: Phase) -> &LimitPolicy {
         match phase {
             Phase::Compile => &self.compile,

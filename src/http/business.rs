@@ -103,6 +103,11 @@ impl Business {
         Matter { shared: Arc::clone(&self.0), number }
     }
 
+    /// Whether any request ever came.
+    pub(super) fn was_asked(&self) -> bool {
+        lock(&self.0.matters).next > 0
+    }
+
     /// Ends when the connection's place is needed, and nothing goes on in it.
     pub(super) async fn let_go(&self) {
         self.0.let_go.cancelled().await;

@@ -12,7 +12,6 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::Request;
@@ -208,11 +207,9 @@ impl Door {
         let business = Business::new(&self.idle);
         let Some(stream) = self.secured(stream, peer, &business).await else { return };
         let stream = Malformed::new(Patience::new(stream, WRITE_TIMEOUT));
-        let asked = Arc::new(AtomicBool::new(false));
         let service = service_fn({
-            let (live, asked, business) = (self.live.clone(), Arc::clone(&asked), business.clone());
+            let (live, business) = (self.live.clone(), business.clone());
             move |mut request: Request<Incoming>| {
-                asked.store(true, Relaxed);
                 let matter = business.begin();
                 request.extensions_mut().insert(peer);
                 let answer = live.router().oneshot(request);
@@ -244,7 +241,7 @@ impl Door {
                 // The library's own timer begins when it knows which HTTP is spoken, which a client may never say.
                 () = first_request.as_mut(), if !waited => {
                     waited = true;
-                    if !asked.load(Relaxed) {
+                    if !business.was_asked() {
                         return;
                     }
                 }

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::{
     containerd, docker,
     engines::{self, eventually},
-    faults::{cgroups, children, spawner},
+    faults::{cgroups, children, kill, spawner},
     support::{Daemon, free_port},
 };
 
@@ -43,10 +43,13 @@ const VICTIMS: [&str; 10] = [
     "containerd",
 ];
 
+/// The daemon that clients ask, one after the other.
+type Current = Arc<RwLock<Arc<Daemon>>>;
+
 struct World {
     docker: docker::Engine,
     containerd: containerd::Engine,
-    daemon: RwLock<Arc<Daemon>>,
+    daemon: Current,
     /// Of all daemons so far.
     instances: Vec<String>,
 }
@@ -60,7 +63,7 @@ impl World {
         containerd.has_image_of("bash");
         let daemon = start(&docker, &containerd);
         let instances = vec![format!("{}-", daemon.pid())];
-        Some(Self { docker, containerd, daemon: RwLock::new(Arc::new(daemon)), instances })
+        Some(Self { docker, containerd, daemon: Arc::new(RwLock::new(Arc::new(daemon))), instances })
     }
 
     fn daemon(&self) -> Arc<Daemon> {
@@ -104,9 +107,9 @@ impl Chance {
 }
 
 /// One client: asks for as long as the loop goes on, and looks at every answer.
-fn ask(daemon: impl Fn() -> Arc<Daemon>, runtime: &str, over: &AtomicBool, answered: &AtomicUsize) {
+fn ask(current: &Current, runtime: &str, over: &AtomicBool, answered: &AtomicUsize) {
     while !over.load(Relaxed) {
-        let daemon = daemon();
+        let daemon = Arc::clone(&current.read().unwrap());
         let number = answered.fetch_add(1, Relaxed);
         let request = json!({
             "language": "bash", "code": format!("sleep 0.{}; echo {number}", number % 4), "runtime": runtime,
@@ -140,11 +143,6 @@ fn ask(daemon: impl Fn() -> Arc<Daemon>, runtime: &str, over: &AtomicBool, answe
 fn log(daemon: &Daemon) -> String {
     let lines = daemon.log();
     lines.lines().filter(|line| !line.contains("\"status\":\"ok\"")).map(|line| format!("{line}\n")).collect()
-}
-
-fn kill(pid: i32) {
-    // It may have ended by itself just now.
-    let _gone = Command::new("kill").args(["-9", &pid.to_string()]).output();
 }
 
 fn parent(pid: i32) -> Option<i32> {
@@ -239,6 +237,15 @@ impl World {
     }
 }
 
+/// Ends the loop, however its owner ends.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn whoever_dies_under_load_is_replaced_and_leaves_nothing() {
     let rounds = std::env::var("FAULT_ROUNDS").map_or(VICTIMS.len(), |rounds| rounds.parse().unwrap());
@@ -248,40 +255,32 @@ fn whoever_dies_under_load_is_replaced_and_leaves_nothing() {
     let mut chance = Chance(seed);
     let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     world.works_again();
-    // Clients follow the daemon from one to the next.
-    let current = Arc::new(RwLock::new(world.daemon()));
+    let current = Arc::clone(&world.daemon);
     thread::scope(|scope| {
         for runtime in RUNTIMES.iter().flat_map(|runtime| [runtime; CLIENTS_OF_EACH]) {
-            let (over, answered, current) = (&over, &answered, Arc::clone(&current));
+            let (over, answered, current) = (&over, &answered, &current);
             scope.spawn(move || {
                 // Nobody else asks any more when one answer was wrong.
-                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    ask(|| Arc::clone(&current.read().unwrap()), runtime, over, answered);
-                }));
-                over.store(true, Relaxed);
-                ended.unwrap();
+                let _ends = Ends(over);
+                ask(current, runtime, over, answered);
             });
         }
-        let loops = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut order: Vec<&str> = Vec::new();
-            for _ in 0..rounds {
-                if over.load(Relaxed) {
-                    return;
-                }
-                if order.is_empty() {
-                    order = VICTIMS.to_vec();
-                }
-                let victim = order.swap_remove(chance.below(order.len()));
-                thread::sleep(Duration::from_millis(chance.below(800) as u64));
-                world.let_die(victim, &mut chance);
-                *current.write().unwrap() = world.daemon();
-                let began = Instant::now();
-                world.works_again();
-                println!("after the death of {victim} all worked again in {:.1?}", began.elapsed());
+        let _ends = Ends(&over);
+        let mut order: Vec<&str> = Vec::new();
+        for _ in 0..rounds {
+            if over.load(Relaxed) {
+                return;
             }
-        }));
-        over.store(true, Relaxed);
-        loops.unwrap();
+            if order.is_empty() {
+                order = VICTIMS.to_vec();
+            }
+            let victim = order.swap_remove(chance.below(order.len()));
+            thread::sleep(Duration::from_millis(chance.below(800) as u64));
+            world.let_die(victim, &mut chance);
+            let began = Instant::now();
+            world.works_again();
+            println!("after the death of {victim} all worked again in {:.1?}", began.elapsed());
+        }
     });
     println!("{} requests", answered.load(Relaxed));
     world.nothing_is_left();

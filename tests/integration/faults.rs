@@ -120,6 +120,11 @@ fn kill_9_leaves_no_interpreter_that_waits() {
     assert_eq!(cgroups(&instance), Vec::<String>::new());
 }
 
+/// It may have ended by itself just now.
+pub(crate) fn kill(pid: i32) {
+    let _gone = Command::new("kill").args(["-9", &pid.to_string()]).output();
+}
+
 /// A request that meets the death itself may fail; one soon after must not.
 fn soon_runs_again(daemon: &Daemon) {
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -140,11 +145,11 @@ fn a_killed_spawner_or_lane_is_replaced() {
     let daemon = Daemon::start("");
     for _ in 0..3 {
         let lane = children(spawner(&daemon))[0];
-        Command::new("kill").args(["-9", &lane.to_string()]).status().unwrap();
+        kill(lane);
         soon_runs_again(&daemon);
     }
     let dead = spawner(&daemon);
-    Command::new("kill").args(["-9", &dead.to_string()]).status().unwrap();
+    kill(dead);
     soon_runs_again(&daemon);
     assert_ne!(spawner(&daemon), dead);
 }
@@ -173,7 +178,7 @@ fn an_init_that_is_killed_is_no_verdict() {
             assert!(Instant::now() < deadline, "the program does not run");
             thread::sleep(Duration::from_millis(20));
         };
-        Command::new("kill").args(["-9", &init.to_string()]).status().unwrap();
+        kill(init);
         let answer = running.join().unwrap();
         assert_eq!(
             (answer.status, answer.json()["code"].as_str()),

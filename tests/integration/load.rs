@@ -34,12 +34,17 @@ fn sixty_four_at_once_never_mix() {
 
 /// The most memory that a process has had, its binary's own pages aside: those of a debug build are many.
 pub(crate) fn peak_bytes(pid: i32) -> u64 {
+    own_bytes(pid, "VmHWM:")
+}
+
+/// What /proc/PID/status says of a process's memory, its binary's own pages aside.
+pub(crate) fn own_bytes(pid: i32, which: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let kib = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
     };
-    (kib("VmHWM:") - kib("RssFile:")) * 1024
+    (kib(which) - kib("RssFile:")) * 1024
 }
 
 #[test]

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     engines::eventually,
     faults::{cgroups, descendants},
+    load::own_bytes,
     support::Daemon,
 };
 
@@ -200,15 +201,9 @@ impl Inventory {
         });
         // What is made ahead is there again.
         thread::sleep(Duration::from_secs(2));
-        let of = |file: &str| format!("/proc/{}/{file}", daemon.pid());
-        let status = fs::read_to_string(of("status")).unwrap();
-        let kib = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
-        };
         Self {
-            memory_bytes: (kib("VmRSS:") - kib("RssFile:")) << 10,
-            descriptors: fs::read_dir(of("fd")).unwrap().count(),
+            memory_bytes: own_bytes(daemon.pid(), "VmRSS:"),
+            descriptors: fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count(),
             processes: descendants(daemon).len(),
             cgroups: cgroups(&format!("{}-", daemon.pid())).len(),
             mounts: fs::read_to_string("/proc/mounts").unwrap().matches("sandboxd").count(),

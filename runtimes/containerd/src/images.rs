@@ -10,6 +10,8 @@ mod command;
 mod content;
 mod digest;
 mod dockerfile;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -31,22 +33,6 @@ use crate::{
     engine::{Engine, Trouble},
     lookup::{self, REGISTRY},
 };
-
-/// For the fuzzer: every layer that is found lies within the archive and can be read.
-#[cfg(feature = "fuzzing")]
-pub(crate) fn examine_archive(path: &Path, length: u64) {
-    for layer in archive::read(path).into_iter().flatten().flat_map(|bundle| bundle.layers) {
-        let end = layer.blob.offset.checked_add(layer.blob.size);
-        if end.is_some_and(|end| end <= length) {
-            assert!(layer.blob.digest().is_ok(), "{layer:?}");
-        }
-    }
-}
-
-#[cfg(feature = "fuzzing")]
-pub(crate) fn examine_dockerfile(text: &str) {
-    let _any = dockerfile::steps(text);
-}
 
 /// Layers below a snapshot.
 const MAX_DEPTH: usize = 256;

@@ -7,8 +7,6 @@
 mod cgroups;
 mod engine;
 mod fifos;
-#[cfg(feature = "fuzzing")]
-pub mod fuzzing;
 mod handle;
 mod images;
 mod launch;
@@ -31,6 +29,8 @@ use sandboxd_contract::{Result, RuntimeError};
 use tokio::sync::OnceCell;
 
 pub use crate::images::ContainerdImages;
+#[cfg(feature = "fuzzing")]
+pub use crate::images::fuzzing;
 use crate::{engine::Engine, lookup::Lookup, oci::Host, oci_runtime::OciRuntime};
 
 /// One containerd, as configured.

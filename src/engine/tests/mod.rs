@@ -66,20 +66,8 @@ impl Bench {
         change: impl FnOnce(&mut EngineConfig),
         player: impl Fn(&Command) -> Script + Send + Sync + 'static,
     ) -> Self {
-        let mut config = EngineConfig {
-            max_concurrent: 4,
-            queue_length: 64,
-            queue_timeout: Duration::from_secs(10),
-            default_runtime: "fake".to_owned(),
-            run: LimitPolicy::RUN,
-            compile: LimitPolicy::COMPILE,
-            cpu_millis: None,
-            without_prestart: Vec::new(),
-            keep_ready: false,
-            log_programs: false,
-            cache: None,
-            runtime_kinds: BTreeMap::new(),
-        };
+        let mut config =
+            EngineConfig { max_concurrent: 4, queue_length: 64, ..EngineConfig::bare("fake", "fake") };
         change(&mut config);
         let runtime =
             FakeRuntime::new("fake", move |command| version_of(command).unwrap_or_else(|| player(command)));

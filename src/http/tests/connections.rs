@@ -94,6 +94,14 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("never: {what}");
 }
 
+/// A client whose program runs until it goes.
+async fn hanging(open: &Open) -> TcpStream {
+    let mut stream = TcpStream::connect(open.tcp).await.unwrap();
+    stream.write_all(request("hang").as_bytes()).await.unwrap();
+    eventually("it runs", || open.house.engine.stats().running == 1).await;
+    stream
+}
+
 async fn two_requests(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     for _ in 0..2 {
         stream.write_all(request("").as_bytes()).await.unwrap();
@@ -127,9 +135,7 @@ async fn http_2_with_prior_knowledge() {
 #[tokio::test]
 async fn a_client_that_goes_away_cancels() {
     let open = open(server()).await;
-    let mut stream = TcpStream::connect(open.tcp).await.unwrap();
-    stream.write_all(request("hang").as_bytes()).await.unwrap();
-    eventually("it runs", || open.house.engine.stats().running == 1).await;
+    let stream = hanging(&open).await;
     drop(stream);
     eventually("it was canceled", || open.house.runtime.alive() == 0).await;
     assert_eq!(open.house.engine.stats().running, 0);
@@ -171,10 +177,8 @@ async fn clients_that_say_nothing_or_half_of_it() {
 #[tokio::test]
 async fn connections_are_bounded() {
     let open = open(Server { max_connections: 1, ..server() }).await;
-    let mut first = TcpStream::connect(open.tcp).await.unwrap();
     let health = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
-    first.write_all(request("hang").as_bytes()).await.unwrap();
-    eventually("it runs", || open.house.engine.stats().running == 1).await;
+    let first = hanging(&open).await;
     let mut second = TcpStream::connect(open.tcp).await.unwrap();
     second.write_all(health).await.unwrap();
     let mut byte = [0];
@@ -205,9 +209,7 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out() {
 #[tokio::test]
 async fn a_half_closed_socket_cancels() {
     let open = open(server()).await;
-    let mut stream = TcpStream::connect(open.tcp).await.unwrap();
-    stream.write_all(request("hang").as_bytes()).await.unwrap();
-    eventually("it runs", || open.house.engine.stats().running == 1).await;
+    let mut stream = hanging(&open).await;
     stream.shutdown().await.unwrap();
     eventually("it was canceled", || open.house.runtime.alive() == 0).await;
     assert_eq!(rest(&mut stream).await, "");

@@ -53,6 +53,13 @@ fn connect(door: &Door, buffer: usize) -> DuplexStream {
     far
 }
 
+async fn connect_http_2(door: &Door, settings: &[u8]) -> DuplexStream {
+    let mut stream = connect(door, 1 << 20);
+    stream.write_all(PREFACE).await.unwrap();
+    stream.write_all(&frame(SETTINGS, 0, 0, settings)).await.unwrap();
+    stream
+}
+
 fn door(house: &House) -> Door {
     let live = Live::new(Front { router: house.router.clone(), tls: None });
     let (stop, over) = (CancellationToken::new(), CancellationToken::new());
@@ -73,9 +80,7 @@ async fn assert_serves(door: &Door) {
 async fn streams_that_are_reset_at_once_end_the_connection() {
     let house = house();
     let door = door(&house);
-    let mut stream = connect(&door, 1 << 20);
-    stream.write_all(PREFACE).await.unwrap();
-    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+    let mut stream = connect_http_2(&door, &[]).await;
     let flood = async {
         for number in 0..100_000u32 {
             let id = 2 * number + 1;
@@ -102,9 +107,7 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
 async fn headers_without_an_end_end_the_connection() {
     let house = house();
     let door = door(&house);
-    let mut stream = connect(&door, 1 << 20);
-    stream.write_all(PREFACE).await.unwrap();
-    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+    let mut stream = connect_http_2(&door, &[]).await;
     stream.write_all(&frame(HEADERS, END_STREAM, 1, GET_HEALTHZ)).await.unwrap();
     // A literal that is never indexed: name "a", value of 1000 bytes.
     let field = [b"\x00\x01a\x7f\xe9\x06".as_slice(), &[b'v'; 1000]].concat();
@@ -121,10 +124,8 @@ async fn headers_without_an_end_end_the_connection() {
 async fn a_window_that_stays_closed_ends_the_connection() {
     let house = house();
     let door = door(&house);
-    let mut stream = connect(&door, 1 << 20);
-    stream.write_all(PREFACE).await.unwrap();
     let closed = [&INITIAL_WINDOW_SIZE[..], &[0; 4]].concat();
-    stream.write_all(&frame(SETTINGS, 0, 0, &closed)).await.unwrap();
+    let mut stream = connect_http_2(&door, &closed).await;
     for id in (1..60).step_by(2) {
         stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, id, GET_DOCUMENT)).await.unwrap();
     }

@@ -14,7 +14,7 @@ use sandboxd_contract::testing::script::{Output, Script, Step};
 
 use super::*;
 use crate::config::{self, Surroundings};
-use crate::engine::{EngineConfig, LimitPolicy};
+use crate::engine::EngineConfig;
 use crate::executors::Catalog;
 use crate::telemetry::Metrics;
 
@@ -39,20 +39,7 @@ fn house() -> House {
 
 fn house_with(max_concurrent: usize, queue_length: usize, server: Server) -> House {
     let runtime = FakeRuntime::new("fake", play);
-    let config = EngineConfig {
-        max_concurrent,
-        queue_length,
-        queue_timeout: Duration::from_secs(10),
-        default_runtime: "fake".to_owned(),
-        run: LimitPolicy::RUN,
-        compile: LimitPolicy::COMPILE,
-        cpu_millis: None,
-        without_prestart: Vec::new(),
-        cache: None,
-        keep_ready: false,
-        log_programs: false,
-        runtime_kinds: [("fake".to_owned(), "native".to_owned())].into(),
-    };
+    let config = EngineConfig { max_concurrent, queue_length, ..EngineConfig::bare("fake", "native") };
     let catalog = Catalog::load(&[]).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let engine = Engine::new(config, catalog, vec![Arc::new(runtime.clone())], metrics);

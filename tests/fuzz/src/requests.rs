@@ -7,7 +7,7 @@ use http::{Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use sandboxd::{
     config::{self, Surroundings},
-    engine::{Engine, EngineConfig, LimitPolicy},
+    engine::{Engine, EngineConfig},
     executors::Catalog,
     http::router,
     telemetry::Metrics,
@@ -31,20 +31,7 @@ fn build() -> Result<House, Box<dyn std::error::Error>> {
     let surroundings = Surroundings { cpus: 2, is_root: true, ..Surroundings::default() };
     let nothing = tempfile::NamedTempFile::new()?;
     let server = config::load(Some(nothing.path()), &surroundings)?.server;
-    let config = EngineConfig {
-        max_concurrent: 1,
-        queue_length: 4,
-        queue_timeout: std::time::Duration::from_secs(10),
-        default_runtime: "fake".to_owned(),
-        run: LimitPolicy::RUN,
-        compile: LimitPolicy::COMPILE,
-        cpu_millis: None,
-        without_prestart: Vec::new(),
-        cache: None,
-        keep_ready: false,
-        log_programs: false,
-        runtime_kinds: [("fake".to_owned(), "native".to_owned())].into(),
-    };
+    let config = EngineConfig::bare("fake", "native");
     let fake = FakeRuntime::new("fake", |_| Script::prints("version 17.0.1\n"));
     let catalog = Catalog::load(&[]).map_err(|errors| format!("{errors:?}"))?;
     let engine = Engine::new(config, catalog, vec![Arc::new(fake)], Arc::new(Metrics::new()?));
