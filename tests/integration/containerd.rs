@@ -149,6 +149,25 @@ impl Engine {
         fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
     }
 
+    /// A shim of which the engine knows nothing, as one is left that dies between its start and its task's; held until
+    /// its log is closed.
+    pub(crate) fn loses_track_of_a_shim(&self, container: &str) -> fs::File {
+        let bundle = self.path(container);
+        fs::create_dir(&bundle).unwrap();
+        let log = Path::new(&bundle).join("log");
+        nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+        let log = fs::File::options().read(true).write(true).open(log).unwrap();
+        fs::write(Path::new(&bundle).join("config.json"), "{}").unwrap();
+        let started = Command::new("containerd-shim-runc-v2")
+            .args(["-namespace", "sandboxd", "-id", container, "-address", &self.address(), "start"])
+            .env("TTRPC_ADDRESS", format!("{}.ttrpc", self.address()))
+            .current_dir(&bundle)
+            .output()
+            .unwrap();
+        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        log
+    }
+
     /// The shims of this engine, by their process ids.
     pub(crate) fn shims(&self) -> Vec<i32> {
         let entries = fs::read_dir("/proc").unwrap().flatten();

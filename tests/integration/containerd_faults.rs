@@ -274,10 +274,15 @@ fn outlives_a_daemon(engine: &Engine) {
     assert!(
         engine.tasks().len() >= 12 && !engine.pipes().is_empty() && !engine.active_snapshots().is_empty()
     );
+    let lost = ["a-shim", &format!("sandboxd-{}", "0".repeat(32))].map(|id| engine.loses_track_of_a_shim(id));
     let next = start(engine, "");
     soon_runs(&next);
     next.signal("-TERM");
     assert_eq!(next.wait(NOTICED).code(), Some(0), "{}", next.log());
+    // Of those that the engine had lost, somebody else's is not ours to end.
+    eventually("only somebody else's shim is left", || engine.shims().len() == 1);
+    engine.shims().iter().for_each(|shim| drop(succeed("kill", &["-KILL", &shim.to_string()])));
+    drop(lost);
 }
 
 /// Owners of this engine's daemons have all gone: what any of them had is told by its name.

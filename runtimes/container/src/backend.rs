@@ -8,6 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use async_trait::async_trait;
 use sandboxd_contract::{KernelLimit, KernelLimits, Result};
 use tokio::io::{AsyncRead, AsyncWrite};
+use uuid::Uuid;
 
 /// Where the agent is seen in every container, read-only.
 pub const AGENT_PATH: &str = "/.sandboxd/agent";
@@ -23,6 +24,7 @@ pub const DISK_INODES: u64 = 64 * 1024;
 pub const OWNER_LABEL: &str = "org.sandboxd.owner";
 /// The label with the sandbox's name.
 pub const SANDBOX_LABEL: &str = "org.sandboxd.sandbox";
+const NAME_PREFIX: &str = "sandboxd-";
 /// What the agent may do until the program is started as somebody else: chown(2) and write what it puts, become the
 /// program's user, empty the bounding set, kill what it does not own. Everything else is dropped.
 pub const AGENT_CAPABILITIES: [&str; 6] =
@@ -109,9 +111,21 @@ pub struct Container {
     pub stdout: Box<dyn AsyncRead + Send + Unpin>,
 }
 
+/// The name of a new sandbox.
+pub(crate) fn new_name() -> String {
+    format!("{NAME_PREFIX}{}", Uuid::now_v7().simple())
+}
+
+/// Whether a sandbox may have this name, so that what nothing else tells of is sandboxd's.
+pub fn is_sandbox_name(name: &str) -> bool {
+    name.strip_prefix(NAME_PREFIX).is_some_and(|unique| unique.len() == 32 && Uuid::try_parse(unique).is_ok())
+}
+
 /// Something that an earlier daemon may have left.
 pub struct Leftover {
-    pub owner: String,
+    /// The name of the daemon that made it; nobody's when the engine itself has lost it, and then it is anybody's to
+    /// remove.
+    pub owner: Option<String>,
     /// The sandbox's name.
     pub sandbox: String,
     pub handle: std::sync::Arc<dyn Handle>,
@@ -126,4 +140,17 @@ pub struct Witness {
     pub out_of_memory: Option<bool>,
     pub cpu_time: Option<Duration>,
     pub memory_peak_bytes: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_is_known_by_its_name() {
+        assert!(is_sandbox_name(&new_name()));
+        for other in ["sandboxd-", "sandboxd-web", "web", "sandboxd-01936b3c-3f4e-7000-8000-000000000000"] {
+            assert!(!is_sandbox_name(other), "{other}");
+        }
+    }
 }

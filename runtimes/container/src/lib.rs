@@ -27,7 +27,7 @@ pub mod testing;
 mod tests;
 mod yard;
 
-pub use backend::{Backend, Container, ContainerSpec, Examined, Handle, Leftover, Witness};
+pub use backend::{Backend, Container, ContainerSpec, Examined, Handle, Leftover, Witness, is_sandbox_name};
 pub use handover::make_container;
 pub use images::{Image, ImageError, ImageStore, Progress, Recipe};
 pub use meter::host_tasks;

@@ -104,7 +104,7 @@ impl Containers {
             None => vec!["the engine does not say what is left".to_owned()],
             Some(all) => all
                 .into_iter()
-                .filter(|leftover| leftover.owner == self.owner)
+                .filter(|leftover| leftover.owner.as_ref() == Some(&self.owner))
                 .map(|leftover| leftover.sandbox)
                 .collect(),
         }

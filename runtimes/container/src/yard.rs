@@ -24,10 +24,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 use crate::{
-    backend::{Backend, ContainerSpec, Examined, Leftover},
+    backend::{Backend, ContainerSpec, Examined, Leftover, new_name},
     cell::Cell,
     handover::handover,
     line::Line,
@@ -238,7 +237,7 @@ impl Yard {
         };
         let least = if examined.gvisor { GVISOR_MEMORY_BYTES } else { LEAST_MEMORY_BYTES };
         let limits = KernelLimits { memory_bytes: asked.limits.memory_bytes.max(least), ..asked.limits };
-        let name = format!("sandboxd-{}", Uuid::now_v7().simple());
+        let name = new_name();
         let spec = ContainerSpec {
             name: name.clone(),
             owner: self.owner.name.clone(),
@@ -308,7 +307,7 @@ impl Yard {
         self.swept.get_or_try_init(|| self.remove_leftovers(|_, _| false)).await.copied()
     }
 
-    /// Removes what is of dead daemons, and whatever else is condemned.
+    /// Removes what is of dead daemons or nobody's, and whatever else is condemned.
     async fn remove_leftovers(&self, condemned: impl Fn(&str, &str) -> bool) -> Result<Swept> {
         // Taken first: who dies after this may not be among what is listed.
         let dead = self.owner.the_dead();
@@ -316,7 +315,7 @@ impl Yard {
         let mut stays = false;
         for leftover in self.backend.list().await? {
             let Leftover { owner, sandbox, handle } = leftover;
-            if !dead.contains(&owner) && !condemned(&owner, &sandbox) {
+            if owner.is_some_and(|owner| !(dead.contains(&owner) || condemned(&owner, &sandbox))) {
                 continue;
             }
             match handle.remove().await {

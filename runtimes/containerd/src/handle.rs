@@ -3,6 +3,7 @@
 //! Deliberately absent: counters, which are read from its cgroup by the caller, before the end.
 
 use std::{
+    io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -96,10 +97,28 @@ impl ContainerdHandle {
             engine.call_within(TASK_DEADLINE, "tasks.Delete", request, |request| tasks.delete(request));
         // The shim ends once its last byte is read.
         let fifos = self.fifos();
-        tokio::select! {
-            deleted = delete => gone(deleted),
-            () = async { fifos.drain(TASK_DEADLINE).await; std::future::pending().await } => Ok(()),
+        let deleted = tokio::select! {
+            deleted = delete => deleted,
+            () = async { fifos.drain(TASK_DEADLINE).await; std::future::pending().await } => return Ok(()),
+        };
+        match deleted {
+            // A shim whose task was never made, or is forgotten, is told by nobody to end.
+            Err(unknown) if unknown.is_not_found() => match self.kill_shim().await {
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    tracing::warn!(sandbox = self.name, %error, "a shim without a task can't be killed");
+                    Err(unknown)
+                }
+            },
+            deleted => deleted.map(drop),
         }
+    }
+
+    /// How many there were.
+    async fn kill_shim(&self) -> io::Result<usize> {
+        let (namespace, name) = (self.shared.config.namespace.clone(), self.name.clone());
+        let killed = tokio::task::spawn_blocking(move || shim::kill_of(&namespace, &name)).await;
+        killed.map_err(io::Error::other).flatten()
     }
 
     /// A shim may hang, and so may the program that it runs: then it is killed, and what containerd does after that is
@@ -108,14 +127,12 @@ impl ContainerdHandle {
         if matches!(trouble, Trouble::Unreachable { .. }) {
             return Err(trouble);
         }
-        let (namespace, name) = (self.shared.config.namespace.clone(), self.name.clone());
-        let killed = tokio::task::spawn_blocking(move || shim::kill_of(&namespace, &name)).await;
-        match killed {
-            Ok(Ok(0)) | Err(_) => return Err(trouble),
-            Ok(Ok(_)) => {
+        match self.kill_shim().await {
+            Ok(0) => return Err(trouble),
+            Ok(_) => {
                 tracing::warn!(sandbox = self.name, %trouble, "a task did not end: its shim was killed")
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(sandbox = self.name, %error, "a task does not end, and its shim can't be killed");
                 return Err(trouble);
             }

@@ -1,16 +1,27 @@
 //! What of sandboxd's there is, by the labels and folders that every part carries: containers, snapshots without one,
-//! pipes and cgroups without either. What somebody else keeps in the same namespace has no such label.
+//! pipes and cgroups without either. What somebody else keeps in the same namespace has no such label. A shim carries
+//! nothing but its container's id: one whose container is unknown was lost by containerd, which died or was left while
+//! it made or ended the task.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 use containerd_client::services::v1::{ListContainersRequest, snapshots::ListSnapshotsRequest};
-use sandboxd_container::backend::{Leftover, OWNER_LABEL, SANDBOX_LABEL};
+use sandboxd_container::{
+    backend::{Leftover, OWNER_LABEL, SANDBOX_LABEL},
+    is_sandbox_name,
+};
 
 use crate::{
     Shared, cgroups,
     engine::{TASK_DEADLINE, Trouble},
     fifos,
     handle::{ContainerdHandle, Parts},
+    shim,
 };
 
 /// Far more than a host runs; the rest is for the next sweep.
@@ -32,14 +43,44 @@ pub(crate) async fn list(shared: &Arc<Shared>) -> Result<Vec<Leftover>, Trouble>
     for one in groups {
         found.entry(one).or_default().cgroup = true;
     }
+    // Before the containers: a task is made after its container, and ended before it.
+    let shims = shims(shared).await;
     containers(shared, &mut found).await?;
     snapshots(shared, &mut found).await?;
-    let leftovers = found.into_iter().map(|((owner, name), parts)| {
+    let lost = lost(shims, &found);
+    let leftover = |owner: Option<String>, name: String, parts| {
         // No limit of a leftover is ever changed, so it is all one which runtime it has.
-        let handle = ContainerdHandle::new(shared.clone(), owner.clone(), name.clone(), parts, true);
+        let owned = owner.clone().unwrap_or_default();
+        let handle = ContainerdHandle::new(shared.clone(), owned, name.clone(), parts, true);
         Leftover { owner, sandbox: name, handle: Arc::new(handle) }
-    });
-    Ok(leftovers.collect())
+    };
+    // Whatever is left of a container, its task may be too.
+    let owned = found
+        .into_iter()
+        .map(|((owner, name), parts)| leftover(Some(owner), name, Parts { task: true, ..parts }));
+    let lost = lost.into_iter().map(|name| leftover(None, name, Parts { task: true, ..Parts::default() }));
+    Ok(owned.chain(lost).collect())
+}
+
+/// The sandboxes that have a shim. None where containerd's processes can't be seen.
+async fn shims(shared: &Shared) -> BTreeSet<String> {
+    let (namespace, address) = (shared.config.namespace.clone(), shared.config.address.clone());
+    let shims = tokio::task::spawn_blocking(move || shim::containers(&namespace, &address)).await;
+    match shims.map_err(io::Error::other).flatten() {
+        Ok(shims) => shims,
+        Err(error) => {
+            tracing::debug!(%error, "could not look for shims");
+            BTreeSet::new()
+        }
+    }
+}
+
+/// Of those that have a shim, the sandboxes of which there is nothing else.
+fn lost(mut shims: BTreeSet<String>, found: &Found) -> Vec<String> {
+    for (_, name) in found.keys() {
+        shims.remove(name);
+    }
+    shims.into_iter().filter(|name| is_sandbox_name(name)).collect()
 }
 
 async fn containers(shared: &Shared, found: &mut Found) -> Result<(), Trouble> {
@@ -100,6 +141,14 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+
+    #[test]
+    fn a_shim_is_lost_when_nothing_else_is_known_of_a_sandbox() {
+        let [known, lost_one] = ["0", "1"].map(|digit| format!("sandboxd-{}", digit.repeat(32)));
+        let found = Found::from([(("house".to_owned(), known.clone()), Parts::default())]);
+        let shims = [known, lost_one.clone(), "somebody-else's".to_owned()];
+        assert_eq!(lost(BTreeSet::from(shims), &found), [lost_one]);
+    }
 
     #[test]
     fn only_what_says_so_twice_is_ours() {

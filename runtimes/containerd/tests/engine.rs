@@ -90,7 +90,7 @@ impl House {
     /// What is there with this daemon's name.
     async fn left(&self) -> Vec<Leftover> {
         let mut all = self.backend.list().await.unwrap();
-        all.retain(|leftover| leftover.owner == self.owner);
+        all.retain(|leftover| leftover.owner.as_ref() == Some(&self.owner));
         all
     }
 
@@ -255,7 +255,7 @@ async fn a_leftover_is_removed_by_another_backend() {
         config.oci_runtime = "runc".to_owned();
         let later = ContainerdBackend::new(config);
         for leftover in later.list().await.unwrap() {
-            if leftover.owner == house.owner {
+            if leftover.owner.as_ref() == Some(&house.owner) {
                 leftover.handle.remove().await.unwrap();
             }
         }

@@ -104,7 +104,7 @@ impl Backend for DockerBackend {
             let mut labels = container.labels?;
             let (owner, sandbox) = (labels.remove(OWNER_LABEL)?, labels.remove(SANDBOX_LABEL)?);
             let handle = Arc::new(DockerHandle::new(Arc::clone(&engine), container.id?));
-            Some(Leftover { owner, sandbox, handle })
+            Some(Leftover { owner: Some(owner), sandbox, handle })
         };
         Ok(containers.into_iter().filter_map(leftover).collect())
     }

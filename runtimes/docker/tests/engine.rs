@@ -204,7 +204,7 @@ fn unavailable(made: Result<Container>) -> String {
 
 async fn left(backend: &DockerBackend, test: &str) -> Vec<Leftover> {
     let mut found = backend.list().await.unwrap();
-    found.retain(|leftover| leftover.owner == owner(test));
+    found.retain(|leftover| leftover.owner == Some(owner(test)));
     found
 }
 

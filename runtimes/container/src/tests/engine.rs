@@ -34,6 +34,9 @@ pub(super) struct FakeEngine {
     pub version: Mutex<Option<u32>>,
 }
 
+/// The owner of what the engine itself has lost.
+pub(super) const NOBODY: &str = "nobody";
+
 pub(super) struct Held {
     pub owner: String,
     agent: Option<AbortHandle>,
@@ -49,7 +52,7 @@ impl FakeEngine {
         self.made.load(SeqCst)
     }
 
-    /// Something of this owner's that has no agent any more.
+    /// Something of this owner's that has no agent any more; of [`NOBODY`]'s when the engine has lost it.
     pub(super) fn leave(&self, name: &str, owner: &str) {
         let held = Held { owner: owner.to_owned(), agent: None, witness: Witness::default() };
         self.containers.lock().unwrap().insert(name.to_owned(), held);
@@ -106,7 +109,7 @@ impl Backend for FakeEngine {
         unless_down(&self.down)?;
         let containers = self.containers.lock().unwrap();
         let leftover = |(name, held): (&String, &Held)| Leftover {
-            owner: held.owner.clone(),
+            owner: Some(held.owner.clone()).filter(|owner| owner != NOBODY),
             sandbox: name.clone(),
             handle: self.handle(name),
         };

@@ -7,7 +7,7 @@ use std::{
 
 use sandboxd_contract::{Demand, KernelLimits, RuntimeError, Sandbox as _, SandboxSpec};
 
-use super::{LIMITS, Place, eventually, spec};
+use super::{LIMITS, Place, engine::NOBODY, eventually, spec};
 use crate::sandbox::ContainerSandbox;
 
 fn with_memory(memory_bytes: u64) -> SandboxSpec {
@@ -79,7 +79,8 @@ async fn the_dead_are_swept_and_the_living_and_strangers_are_not() {
     dead.take(&spec()).await.unwrap();
     drop(dead);
     place.engine.leave("a-stranger", "018f0000000070008000000000000000");
-    assert_eq!(place.yard.sweep().await.unwrap().sandboxes, 1);
+    place.engine.leave("lost", NOBODY);
+    assert_eq!(place.yard.sweep().await.unwrap().sandboxes, 2);
     let mut expected = vec!["a-stranger".to_owned(), alive.name.clone()];
     expected.sort();
     assert_eq!(place.engine.names(), expected);
