@@ -86,7 +86,7 @@ fn processes() -> io::Result<impl Iterator<Item = (Pid, Vec<Vec<u8>>)>> {
 mod tests {
     #![allow(clippy::disallowed_types, reason = "something that looks like a shim")]
 
-    use std::os::unix::process::CommandExt as _;
+    use std::{io::Read as _, os::unix::process::CommandExt as _};
 
     use super::*;
 
@@ -116,10 +116,22 @@ mod tests {
     fn shims_are_listed_and_killed_by_their_container() {
         let mut shim = std::process::Command::new("sh")
             .arg0("containerd-shim-test")
-            .args(["-c", "read line", "-namespace", "shim-test", "-id", "one", "-address", "/nowhere/c.sock"])
+            .args([
+                "-c",
+                "echo started; read line",
+                "-namespace",
+                "shim-test",
+                "-id",
+                "one",
+                "-address",
+                "/nowhere/c.sock",
+            ])
             .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
+        // Its command line is there a moment after its process.
+        shim.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         let listed = |namespace, address| containers(namespace, Path::new(address)).unwrap();
         assert_eq!(listed("shim-test", "/nowhere/c.sock"), BTreeSet::from(["one".to_owned()]));
         assert!(listed("shim-test", "/elsewhere/c.sock").is_empty());
