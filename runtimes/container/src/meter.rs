@@ -180,9 +180,11 @@ fn locked(group: &Mutex<Group>) -> MutexGuard<'_, Group> {
 
 /// The threads of gVisor's kernel and its helpers count as the container's tasks, and meeting the limit kills gVisor
 /// itself. So under it the limit is a guard of the host and no more; the program's own tasks are counted inside. Seen in a
-/// release of 2022: 48 tasks for a program with one, 508 for 64 busy processes, 2836 for 512; of 2024: 30, 164 and 664.
-const GVISOR_TASKS: u64 = 64;
-const GVISOR_TASKS_EACH: u64 = 8;
+/// release of 2022: 48 tasks for a program with one, 508 for 64 busy processes, 2836 for 512, and 358, 946 and 2910 for
+/// fork bombs of 32, 64 and 256, whose dead it is slow to bury; of 2024: 30, 164 and 664 for the first three. What they
+/// take of the host is memory, which is limited by itself.
+const GVISOR_TASKS: u64 = 512;
+const GVISOR_TASKS_EACH: u64 = 32;
 
 /// What the host's cgroup is told for so many tasks of the program.
 pub fn host_tasks(tasks: u64, gvisor: bool) -> u64 {
