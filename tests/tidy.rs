@@ -123,6 +123,26 @@ fn unsafe_has_one_address() {
     assert_none(strays.map(|(path, _)| path).collect());
 }
 
+/// SECURITY.md says of each layer what shows that it stands.
+#[test]
+fn what_shows_that_a_layer_stands_is_there() {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let rows = text.lines().filter_map(|line| {
+        let cells: Vec<_> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
+        (cells.len() == 3 && cells[0] != "---" && cells[2] != "shown by").then(|| cells[2].to_owned())
+    });
+    let rows: Vec<String> = rows.collect();
+    assert!(rows.len() > 20, "only {} rows", rows.len());
+    let functions: String = sources().into_iter().map(|(_, text)| text).collect();
+    let there = |name: &str| {
+        root().join("tests/attacks").join(name).is_dir() || functions.contains(&format!("fn {name}("))
+    };
+    let shown = |row: &String| row.split('`').nth(1).is_some();
+    let missing = rows.iter().flat_map(|row| row.split('`').skip(1).step_by(2)).filter(|name| !there(name));
+    let bare = rows.iter().filter(|row| !shown(row));
+    assert_none(missing.map(str::to_owned).chain(bare.cloned()).collect());
+}
+
 /// What a language needs stands in its manifest; a second list would soon be another one.
 #[test]
 fn a_dockerfile_names_no_package() {
