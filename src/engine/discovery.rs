@@ -226,7 +226,8 @@ impl Place {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What needs no look: findings in which all of `wanted` are settled, or a failure that is still fresh.
+    /// What needs no look: findings in which all of `wanted` are settled, or a failure that is still fresh. Where nothing
+    /// was found at all, whoever wants to run anything wants what could not be looked for.
     fn settled(&self, wanted: &[&Arc<Executor>]) -> Option<Result<Arc<Findings>, ExecuteError>> {
         let known = self.known();
         let fresh = known.failed.filter(|(at, _)| at.elapsed() < FAILURE_KEPT);
@@ -236,7 +237,10 @@ impl Place {
         let findings = known.findings?;
         let open =
             |executor: &&Arc<Executor>| matches!(findings.get(&executor.id), None | Some(Finding::Failed(_)));
-        (fresh.is_some() || !wanted.iter().any(open)).then_some(Ok(findings))
+        let any = |is: fn(&Finding) -> bool| findings.values().any(is);
+        let nothing = !any(|finding| matches!(finding, Finding::Installed { .. }))
+            && any(|finding| matches!(finding, Finding::Failed(_)));
+        (fresh.is_some() || !(nothing || wanted.iter().any(open))).then_some(Ok(findings))
     }
 
     fn failed(&self, probe: Option<Probe>, reason: String) -> ExecuteError {

@@ -131,6 +131,19 @@ async fn ready_really_runs_something_and_at_most_once_a_second() {
     bench.settle().await;
 }
 
+/// Nobody may send a request before it is ready: it has to find out by itself that what failed works again.
+#[tokio::test(start_paused = true)]
+async fn ready_looks_again_where_every_look_failed() {
+    let bench = Bench::new(|_| Script::default());
+    bench.runtime.disturb(Call::Launch, Fault::fail(catalog().iter().count(), broken()));
+    assert!(bench.engine.discover("fake").await.is_err());
+    sleep(Duration::from_millis(1100)).await;
+    assert!(bench.engine.ready().await.is_err(), "a failure is kept for a while");
+    sleep(Duration::from_secs(3)).await;
+    bench.engine.ready().await.unwrap();
+    bench.settle().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn ready_does_not_wait_behind_user_work() {
     let bench = Bench::with(
