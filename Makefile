@@ -6,10 +6,10 @@ SHELL := /bin/bash
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/sandboxd
 
-.PHONY: help run build deb languages services images test test-vm fuzz soak faults lint bench clean
+.PHONY: help run build deb languages services images test test-vm test-engines fuzz soak faults lint bench clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: languages build ## install what is missing, build, start the daemon and print a request that works
 	@make/run.sh $(BINARY)
@@ -37,6 +37,12 @@ test: languages ## every test; privileged ones print SKIP and why where they can
 test-vm: ## the conformance suite on cgroup v2, and the units under systemd, in an emulated machine
 	@make/need-tools.sh
 	@tests/vm/run.sh
+
+SUITES := bookworm trixie
+
+test-engines: services ## Docker, containerd and gVisor of SUITES under systemd, in emulated machines; some minutes each
+	@make/need-tools.sh
+	@tests/vm/engines.sh $(SUITES)
 
 FUZZ_SECONDS := 60
 

@@ -28,7 +28,7 @@ install_missing() {
   [ ${#missing[@]} -eq 0 ] || install_debian "${missing[@]}"
 }
 
-# The runsc of bookworm is old, and programs in it fail where they run in any newer one. The one that Debian ported
+# The runsc of bookworm is old. The one that Debian ported
 # back is unpacked beside it, so that both are tested and the host's own stays as it is.
 fetch_runsc_backports() {
   local folder=$here/runsc-backports

@@ -14,14 +14,13 @@ status=0
 
 # The binary need not be installed here.
 check() {
-  local name=$1 most=$2 dropin=${3:-} said
+  local name=$1 most=$2 said
+  shift 2
   rm -rf "$work"/*
   cp sandboxd.{socket,slice} "$work/"
   sed 's#/usr/bin/sandboxd#/bin/true#' sandboxd.service >"$work/sandboxd.service"
-  if [ -n "$dropin" ]; then
-    mkdir "$work/sandboxd.service.d"
-    cp "$dropin" "$work/sandboxd.service.d/"
-  fi
+  mkdir "$work/sandboxd.service.d"
+  [ $# -eq 0 ] || cp "$@" "$work/sandboxd.service.d/"
   said=$(systemd-analyze verify --man=no "$work"/sandboxd.{service,socket,slice} 2>&1) || status=1
   if [ -n "$said" ]; then
     echo "$name: $said" >&2
@@ -39,4 +38,6 @@ check() {
 check sandboxd.service 28
 check "sandboxd.service with docker.conf" 12 docker.conf
 check "sandboxd.service with containerd.conf" 12 containerd.conf
+check "sandboxd.service with docker.conf and gvisor.conf" 12 docker.conf gvisor.conf
+check "sandboxd.service with containerd.conf and gvisor.conf" 12 containerd.conf gvisor.conf
 exit "$status"

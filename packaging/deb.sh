@@ -28,7 +28,7 @@ put systemd/sysusers.d/sandboxd.conf usr/lib/sysusers.d/sandboxd.conf
 mkdir -p "$tree/etc/sandboxd"
 
 doc=usr/share/doc/sandboxd
-for example in config.toml.example systemd/docker.conf systemd/containerd.conf dashboards/sandboxd.json dashboards/rules.yml; do
+for example in config.toml.example systemd/{docker,containerd,gvisor}.conf dashboards/sandboxd.json dashboards/rules.yml; do
   put "$example" "$doc/examples/$(basename "$example")"
 done
 put README.md "$doc/README.md"

@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 """Our package under a real systemd with cgroup v2: what an operator does, and what must be left afterwards.
 
-Runs as root in the machine of service.sh. Each check is a function, in the order of this file; the first that fails
-ends it. Times are generous: the machine is emulated.
+Runs as root in the machine of service.sh and of engines.sh.
 """
 
 import http.client
@@ -11,58 +10,13 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
-import traceback
 
-SOCKET = "/run/sandboxd/sandboxd.sock"
+from machine import SERVICE, SOCKET, execute, main, request, run, show, wait_for, works
+
 CGROUP = pathlib.Path("/sys/fs/cgroup/sandboxd.slice")
-SERVICE = "sandboxd.service"
-PATIENCE_S = 60
-
-
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def show(name, unit=SERVICE):
-    return run("systemctl", "show", "--value", "-p", name, unit).strip()
-
-
-def wait_for(what, condition):
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not after {PATIENCE_S} s"
-        time.sleep(0.1)
-
-
-def request(method, path, body=None):
-    connection = http.client.HTTPConnection("localhost", timeout=PATIENCE_S)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.settimeout(PATIENCE_S)
-    connection.sock.connect(SOCKET)
-    headers = {"content-type": "application/json"} if body else {}
-    connection.request(method, path, body and json.dumps(body), headers)
-    answer = connection.getresponse()
-    text = answer.read().decode()
-    connection.close()
-    return answer.status, text
-
-
-def execute(code, **more):
-    status, text = request("POST", "/api/execute", {"language": "python", "code": code, **more})
-    assert status == 200, f"{status} {text}"
-    return json.loads(text)
-
-
-def works():
-    answer = execute("print(6 * 7)")
-    assert (answer["status"], answer["stdout"]) == ("ok", "42\n"), answer
 
 
 def processes():
@@ -268,22 +222,4 @@ def check_a_purge_leaves_nothing():
         assert "sandboxd" not in pathlib.Path(f"/etc/{database}").read_text()
 
 
-def main():
-    checks = [(name, check) for name, check in list(globals().items()) if name.startswith("check_")]
-    for name, check in checks:
-        name = name.removeprefix("check_")
-        began = time.monotonic()
-        try:
-            check()
-        except Exception:  # Whatever it is, it is told.
-            print(f"test {name} ... FAILED")
-            journal = run("journalctl", "-b", "--no-pager", "-n", "30", "-o", "short-monotonic")
-            for line in (traceback.format_exc() + journal).splitlines():
-                print(f"    {line[:300]}")
-            print("== failed", flush=True)
-            sys.exit(1)
-        print(f"test {name} ... ok ({time.monotonic() - began:.0f} s)", flush=True)
-    print(f"== passed: {len(checks)} checks of the service", flush=True)
-
-
-main()
+main("the service", globals())

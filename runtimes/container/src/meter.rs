@@ -95,7 +95,9 @@ impl Meter {
         let Some(group) = &self.group else { return Ok(false) };
         match locked(group).adopted.set(&of_the_group(wanted, self.gvisor)) {
             Ok(()) => Ok(true),
-            Err(error) if matches!(error.errno, Errno::EACCES | Errno::EPERM | Errno::EROFS) => Ok(false),
+            Err(error) if matches!(error.errno, Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
+                if self.gvisor { Err(not_held(KernelLimit::Memory, GVISOR_NEEDS_CGROUPS)) } else { Ok(false) }
+            }
             Err(error) => Err(not_held(KernelLimit::Memory, error)),
         }
     }
@@ -194,6 +196,10 @@ pub fn host_tasks(tasks: u64, gvisor: bool) -> u64 {
         tasks.saturating_add(OWN_TASKS)
     }
 }
+
+/// No engine can change them, since runsc can't.
+const GVISOR_NEEDS_CGROUPS: &str = "gVisor's limits are changed in its cgroup alone, and this process may not write there: \
+     it has to be root, and under systemd gvisor.conf goes beside the drop-in of the engine";
 
 /// For an engine that can't be told otherwise.
 fn not_held(limit: KernelLimit, reason: impl std::fmt::Display) -> RuntimeError {

@@ -1,0 +1,156 @@
+#!/usr/bin/python3
+"""Docker and containerd under a real systemd with cgroup v2, with our package and its drop-ins: the same verdicts as
+anywhere, on runc and on gVisor, and nothing left of a daemon that was killed.
+
+Runs as root in the machine of engines.sh, after service.py.
+"""
+
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import socket
+
+from machine import SERVICE, execute, main, request, run, show, wait_for, works
+
+IMAGES = "/payload/images.tar"
+DOCKER = "/run/docker.sock"
+CONFIG = pathlib.Path("/etc/sandboxd/config.toml")
+DROP_INS = pathlib.Path(f"/etc/systemd/system/{SERVICE}.d")
+# Users need no such limits; here everything takes many times as long.
+CONFIGURATION = """
+[execution]
+runtime = "{kind}"
+max_concurrent = 2
+[limits.default]
+wall_time_ms = 60000
+cpu_time_ms = 60000
+[limits.max]
+wall_time_ms = 60000
+[runtimes.{kind}]
+oci_runtime = "{oci_runtime}"
+"""
+
+
+def docker(method, path, body=None, length=0):
+    connection = http.client.HTTPConnection("docker", timeout=300)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(DOCKER)
+    headers = {"content-type": "application/x-tar", "content-length": str(length)} if body else {}
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    assert answer.status == 200, f"{answer.status} {text}"
+    return text
+
+
+def shims():
+    """Of containers of any kind."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if os.path.basename(words[0]).startswith(b"containerd-shim"):
+            found.append(words)
+    return found
+
+
+def cgroups():
+    """Those of sandboxes, wherever they are."""
+    root = pathlib.Path("/sys/fs/cgroup")
+    return [str(path) for pattern in ["*sandboxd-0*", "docker-*.scope"] for path in root.rglob(pattern)]
+
+
+def left():
+    containers = run("ctr", "-n", "sandboxd", "containers", "ls", "-q").split()
+    return [containers, json.loads(docker("GET", "/containers/json?all=1")), shims(), cgroups()]
+
+
+def start(kind, oci_runtime):
+    """The daemon with this runtime alone, as its drop-ins say."""
+    run("systemctl", "stop", SERVICE)
+    CONFIG.write_text(CONFIGURATION.format(kind=kind, oci_runtime=oci_runtime))
+    CONFIG.parent.chmod(0o755)
+    shutil.rmtree(DROP_INS, ignore_errors=True)
+    DROP_INS.mkdir(parents=True)
+    shutil.copy(f"/{kind}.conf", DROP_INS)
+    if oci_runtime == "runsc":
+        shutil.copy("/gvisor.conf", DROP_INS)
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", SERVICE)
+    wait_for("readiness", lambda: request("GET", "/readyz")[0] == 200)
+
+
+def verdicts():
+    works()
+    answer = execute("b = bytearray(512 << 20)\nprint(len(b))", limits={"memory_bytes": 64 << 20})
+    assert answer["status"] == "memory_limit_exceeded", answer
+    many = "import os, time\nfor _ in range(99):\n    if os.fork() == 0:\n        time.sleep(9)"
+    answer = execute(many, limits={"processes": 16})
+    assert answer["status"] == "runtime_error" and "BlockingIOError" in answer["stderr"], answer
+    answer = execute("while True: pass", limits={"cpu_time_ms": 500})
+    assert (answer["status"], answer["limit"]) == ("time_limit_exceeded", "cpu_time_ms"), answer
+    # A kill is no verdict about memory.
+    answer = execute("import os; os.kill(os.getpid(), 9)")
+    assert (answer["status"], answer["signal"]) == ("runtime_error", "SIGKILL"), answer
+    works()
+
+
+def killed():
+    before = show("NRestarts")
+    run("systemctl", "kill", "-s", "KILL", "--kill-who=main", SERVICE)
+    wait_for("a restart", lambda: (show("NRestarts") != before, show("ActiveState")) == (True, "active"))
+    wait_for("readiness", lambda: request("GET", "/readyz")[0] == 200)
+    works()
+    run("systemctl", "stop", SERVICE)
+    assert show("Result") == "success", show("Result")
+    wait_for("nothing left", lambda: not any(left()))
+
+
+def all_hold(kind, oci_runtime):
+    start(kind, oci_runtime)
+    (runtime,) = json.loads(request("GET", "/api/runtimes")[1])["runtimes"]
+    assert runtime["available"] and all(limit["held"] for limit in runtime["limits"].values()), runtime
+    driver = runtime["details"].get("cgroups") or runtime["details"]["cgroup"]
+    assert driver == "v2, systemd", runtime
+    print(f"    {runtime['details']}")
+    verdicts()
+    killed()
+
+
+def check_engines_start():
+    run("mkdir", "-p", "/payload")
+    run("mount", "-o", "ro", "/dev/vdb", "/payload")
+    pathlib.Path("/etc/docker").mkdir(exist_ok=True)
+    runsc = {"path": "/usr/bin/runsc", "runtimeArgs": ["--network=none"]}
+    daemon = {"bridge": "none", "iptables": False, "ip6tables": False, "runtimes": {"runsc": runsc}}
+    pathlib.Path("/etc/docker/daemon.json").write_text(json.dumps(daemon))
+    run("systemctl", "start", "containerd", "docker")
+    run("dpkg", "-i", "/sandboxd.deb")
+    with open(IMAGES, "rb") as images:
+        docker("POST", "/images/load", images, os.path.getsize(IMAGES))
+    os.environ["SANDBOXD_RUNTIMES__CONTAINERD__KIND"] = "containerd"
+    run("sandboxd", "images", "import", IMAGES)
+
+
+def check_docker_with_runc_holds():
+    all_hold("docker", "runc")
+
+
+def check_containerd_with_runc_holds():
+    all_hold("containerd", "runc")
+
+
+def check_docker_with_gvisor_holds():
+    all_hold("docker", "runsc")
+
+
+def check_containerd_with_gvisor_holds():
+    all_hold("containerd", "runsc")
+
+
+main("the engines", globals())

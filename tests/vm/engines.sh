@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# engines.sh SUITE...: Debian 12 (bookworm) or 13 (trixie) with the Docker, containerd, runc and gVisor of that Debian, its
+# own kernel and systemd, in an emulated machine in which our package is installed; what is tried there is in service.py
+# and engines.py. The image of the language is the one that this host's Docker has.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. tests/vm/machine.sh
+
+# The kernel of the suite, unpacked and not installed, since no boot loader is there.
+hook='chroot "$1" sh -ec "
+  cd /tmp
+  apt-get -qq download \$(apt-cache depends linux-image-cloud-amd64 |
+    sed -n \"s/^ *Depends: \(linux-image-[0-9].*\)/\1/p\" | head -n 1)
+  dpkg-deb -x linux-image*.deb kernel
+  cp kernel/boot/vmlinuz-* /boot/vmlinuz
+  if [ -d kernel/usr/lib/modules ]; then cp -a kernel/usr/lib/modules /usr/lib/; else cp -a kernel/lib/modules /usr/lib/; fi
+  rm -rf kernel linux-image*.deb
+  depmod \$(ls /usr/lib/modules | head -n 1)
+  systemctl disable --quiet docker.service docker.socket containerd.service"'
+
+need
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/payload"
+package=$(package)
+make/images.sh "$cache/sandboxd" python
+install -D -m 644 "$package" "$work/over/sandboxd.deb"
+install -D -m 644 -t "$work/over/etc/systemd/system" tests/vm/check.service
+install -m 755 tests/vm/check.sh "$work/over/check"
+install -m 644 tests/vm/{machine,service,engines}.py "$work/over/"
+install -m 644 systemd/{docker,containerd,gvisor}.conf "$work/over/"
+curl -fsS --unix-socket /var/run/docker.sock -o "$work/payload/images.tar" \
+  "http://docker/images/get?names=sandboxd/python:latest"
+for suite in "$@"; do
+  echo "== $suite"
+  debian "$suite" "$suite" 3G dbus,kmod,docker.io,containerd,runc,runsc,iptables "$hook"
+  # By now the tools that make it are there.
+  [ -e "$work/payload.ext4" ] || disk "$work/payload" 512M "$work/payload.ext4"
+  initrd "$work/initrd.gz" "$cache/$suite/modules" "$work/over"
+  kernel=$cache/$suite/vmlinuz memory_mib=3072 SANDBOXD_VM_TIMEOUT_S=1800 boot_systemd "$suite" "$work/initrd.gz" \
+    -drive "file=$work/payload.ext4,format=raw,if=virtio,snapshot=on"
+done
