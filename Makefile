@@ -40,7 +40,7 @@ test-vm: ## the conformance suite on cgroup v2, and the units under systemd, in 
 
 SUITES := bookworm trixie
 
-test-engines: services ## Docker, containerd and gVisor of SUITES under systemd, in emulated machines; some minutes each
+test-engines: services ## Docker and containerd of SUITES under systemd, in emulated machines; some minutes each
 	@make/need-tools.sh
 	@tests/vm/engines.sh $(SUITES)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# engines.sh SUITE...: Debian 12 (bookworm) or 13 (trixie) with the Docker, containerd, runc and gVisor of that Debian, its
-# own kernel and systemd, in an emulated machine in which our package is installed; what is tried there is in service.py
+# engines.sh SUITE...: Debian 12 (bookworm) or 13 (trixie) with the Docker, containerd and runc of that Debian, its own
+# kernel and systemd, in an emulated machine in which our package is installed; what is tried there is in service.py
 # and engines.py. The image of the language is the one that this host's Docker has.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -28,12 +28,12 @@ install -D -m 644 "$package" "$work/over/sandboxd.deb"
 install -D -m 644 -t "$work/over/etc/systemd/system" tests/vm/check.service
 install -m 755 tests/vm/check.sh "$work/over/check"
 install -m 644 tests/vm/{machine,service,engines}.py "$work/over/"
-install -m 644 systemd/{docker,containerd,gvisor}.conf "$work/over/"
+install -m 644 systemd/{docker,containerd}.conf "$work/over/"
 curl -fsS --unix-socket /var/run/docker.sock -o "$work/payload/images.tar" \
   "http://docker/images/get?names=sandboxd/python:latest"
 for suite in "$@"; do
   echo "== $suite"
-  debian "$suite" "$suite" 3G dbus,kmod,docker.io,containerd,runc,runsc,iptables "$hook"
+  debian "$suite" "$suite" 3G dbus,kmod,docker.io,containerd,runc,iptables "$hook"
   # By now the tools that make it are there.
   [ -e "$work/payload.ext4" ] || disk "$work/payload" 512M "$work/payload.ext4"
   initrd "$work/initrd.gz" "$cache/$suite/modules" "$work/over"
