@@ -1,6 +1,7 @@
 //! Docker Engine as far as a test needs it: the one that answers on this host, and one of a test's own that may die.
 
 use std::{
+    fs,
     io::{Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -88,6 +89,8 @@ impl Engine {
                 "--storage-driver",
                 "overlay2",
             ]);
+        // Of one that was killed: its process id may be somebody else's by now, and then no other starts.
+        let _none = fs::remove_file(self.path("pid"));
         let (log, socket) = (self.path("log"), self.path("docker.sock"));
         engines::start(&mut self.dockerd, &mut dockerd, &log, || {
             ask(&socket, "/_ping").is_ok_and(|answer| answer.contains("200 OK"))
