@@ -38,7 +38,7 @@ test-vm: ## the conformance suite on cgroup v2, and the units under systemd, in 
 	@make/need-tools.sh
 	@tests/vm/run.sh
 
-SUITES := bookworm trixie
+SUITES := trixie
 
 test-engines: services ## Docker and containerd of SUITES under systemd, in emulated machines; some minutes each
 	@make/need-tools.sh
