@@ -28,8 +28,8 @@ install_missing() {
   [ ${#missing[@]} -eq 0 ] || install_debian "${missing[@]}"
 }
 
-# The runsc of bookworm is old. The one that Debian ported
-# back is unpacked beside it, so that both are tested and the host's own stays as it is.
+# The runsc of bookworm is old. The one that Debian ported back is unpacked beside it, so that both are tested and the
+# host's own stays as it is.
 fetch_runsc_backports() {
   local folder=$here/runsc-backports
   [ ! -x "$folder/usr/bin/runsc" ] || return 0

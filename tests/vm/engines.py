@@ -6,14 +6,12 @@ than the daemon waits.
 Runs as root in the machine of engines.sh, after service.py.
 """
 
-import http.client
 import json
 import os
 import pathlib
 import shutil
-import socket
 
-from machine import SERVICE, execute, main, request, run, show, wait_for, works
+from machine import SERVICE, ask, execute, main, memory_and_tasks_have_an_end, request, run, show, wait_for, works
 
 IMAGES = "/payload/images.tar"
 DOCKER = "/run/docker.sock"
@@ -34,15 +32,9 @@ wall_time_ms = 60000
 
 
 def docker(method, path, body=None, length=0):
-    connection = http.client.HTTPConnection("docker", timeout=300)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.connect(DOCKER)
     headers = {"content-type": "application/x-tar", "content-length": str(length)} if body else {}
-    connection.request(method, path, body, headers)
-    answer = connection.getresponse()
-    text = answer.read().decode()
-    connection.close()
-    assert answer.status == 200, f"{answer.status} {text}"
+    status, text = ask(DOCKER, method, path, body, headers)
+    assert status == 200, f"{status} {text}"
     return text
 
 
@@ -85,11 +77,7 @@ def start(kind):
 
 def verdicts():
     works()
-    answer = execute("b = bytearray(512 << 20)\nprint(len(b))", limits={"memory_bytes": 64 << 20})
-    assert answer["status"] == "memory_limit_exceeded", answer
-    many = "import os, time\nfor _ in range(99):\n    if os.fork() == 0:\n        time.sleep(9)"
-    answer = execute(many, limits={"processes": 16})
-    assert answer["status"] == "runtime_error" and "BlockingIOError" in answer["stderr"], answer
+    memory_and_tasks_have_an_end()
     answer = execute("while True: pass", limits={"cpu_time_ms": 500})
     assert (answer["status"], answer["limit"]) == ("time_limit_exceeded", "cpu_time_ms"), answer
     # A kill is no verdict about memory.

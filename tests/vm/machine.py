@@ -34,17 +34,21 @@ def wait_for(what, condition):
         time.sleep(0.1)
 
 
-def request(method, path, body=None):
+def ask(unix_socket, method, path, body, headers):
     connection = http.client.HTTPConnection("localhost", timeout=PATIENCE_S)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(PATIENCE_S)
-    connection.sock.connect(SOCKET)
-    headers = {"content-type": "application/json"} if body else {}
-    connection.request(method, path, body and json.dumps(body), headers)
+    connection.sock.connect(unix_socket)
+    connection.request(method, path, body, headers)
     answer = connection.getresponse()
     text = answer.read().decode()
     connection.close()
     return answer.status, text
+
+
+def request(method, path, body=None):
+    headers = {"content-type": "application/json"} if body else {}
+    return ask(SOCKET, method, path, body and json.dumps(body), headers)
 
 
 def execute(code, **more):
@@ -56,6 +60,14 @@ def execute(code, **more):
 def works():
     answer = execute("print(6 * 7)")
     assert (answer["status"], answer["stdout"]) == ("ok", "42\n"), answer
+
+
+def memory_and_tasks_have_an_end():
+    answer = execute("b = bytearray(512 << 20)\nprint(len(b))", limits={"memory_bytes": 64 << 20})
+    assert answer["status"] == "memory_limit_exceeded", answer
+    many = "import os, time\nfor _ in range(99):\n    if os.fork() == 0:\n        time.sleep(9)"
+    answer = execute(many, limits={"processes": 16})
+    assert answer["status"] == "runtime_error" and "BlockingIOError" in answer["stderr"], answer
 
 
 def main(what, names):

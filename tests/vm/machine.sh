@@ -32,7 +32,7 @@ kernel() {
 }
 
 # debian NAME SUITE SIZE PACKAGES [HOOK]: a Debian with systemd on a disk of its own, NAME.ext4, made once and never
-# written to. Returns whether there is one; without root nobody can make it.
+# written to. Ends the script where there is none and no root to make it.
 debian() {
   local name=$1 suite=$2 size=$3 packages=$4 hook=${5:-true} work missing=()
   [ -e "$cache/$name.ext4" ] && return
@@ -46,7 +46,7 @@ debian() {
   command -v xz >/dev/null || missing+=(xz-utils)
   [ ${#missing[@]} -eq 0 ] || apt-get install -y -q --no-install-recommends "${missing[@]}"
   work=$(mktemp -d)
-  mmdebstrap --quiet --variant=minbase --include="systemd,systemd-sysv,python3,$packages" --customize-hook="$hook" \
+  mmdebstrap --quiet --variant=minbase --include="$packages" --customize-hook="$hook" \
     "$suite" "$work/base.tar"
   mkdir "$work/root"
   tar -xf "$work/base.tar" -C "$work/root" --exclude './dev/*'

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 
 need
 kernel
-debian debian bookworm 1G util-linux
+debian debian bookworm 1G systemd,systemd-sysv,python3
 over=$(mktemp -d)
 trap 'rm -rf "$over"' EXIT
 install -D -m 644 "$(package)" "$over/sandboxd.deb"

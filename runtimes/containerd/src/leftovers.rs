@@ -94,7 +94,7 @@ async fn containers(shared: &Shared, found: &mut Found) -> Result<(), Trouble> {
             if let Some(one) = ours(&container.id, &container.labels).filter(|_| found.len() < MAX_LEFTOVERS)
             {
                 let parts = found.entry(one).or_default();
-                (parts.container, parts.task, parts.cgroup) = (true, true, true);
+                (parts.container, parts.cgroup) = (true, true);
             }
         }
         Ok(())
