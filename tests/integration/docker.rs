@@ -2,10 +2,12 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command},
+    thread,
     time::Duration,
 };
 
@@ -35,6 +37,27 @@ pub(crate) fn answers() -> bool {
 /// Whether an OCI runtime of this name is registered.
 pub(crate) fn has_runtime(name: &str) -> bool {
     ask(SOCKET, "/info").is_ok_and(|info| info.contains(&format!("\"{name}\":{{")))
+}
+
+/// An address at which the host's engine answers over TCP, until the tests end.
+pub(crate) fn over_tcp() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, engine) = (client.unwrap(), UnixStream::connect(SOCKET).unwrap());
+            let (to_client, to_engine) = (client.try_clone().unwrap(), engine.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ended = io::copy(&mut &client, &mut &to_engine);
+                let _gone = to_engine.shutdown(Shutdown::Write);
+            });
+            thread::spawn(move || {
+                let _ended = io::copy(&mut &engine, &mut &to_client);
+                let _gone = to_client.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    address
 }
 
 /// A configuration with one runtime, `docker`, as `support::Daemon::start` takes it.

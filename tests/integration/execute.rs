@@ -44,10 +44,12 @@ fn hello_in_every_field() {
     assert_eq!(answer["files"], json!([]));
     let id = answer["id"].as_str().unwrap();
     assert_eq!((id.len(), id.as_bytes()[14]), (36, b'7'), "a UUIDv7: {id}");
-    for field in ["wall_time_us", "cpu_time_us", "memory_peak_bytes"] {
+    let known = if shared().is_elsewhere() { 1 } else { 3 };
+    for field in ["wall_time_us", "cpu_time_us", "memory_peak_bytes"].iter().take(known) {
         assert!(answer["usage"][field].as_u64().unwrap() > 0, "{field}: {answer:#}");
     }
-    let hits = if shared().is_gvisor() { Value::Null } else { json!(0) };
+    let unknown = shared().is_gvisor() || shared().is_elsewhere();
+    let hits = if unknown { Value::Null } else { json!(0) };
     assert_eq!(answer["usage"]["process_limit_hits"], hits);
     let timing = |field: &str| answer["timing"][field].as_u64().unwrap();
     assert!(timing("run_us") > 0);
@@ -150,7 +152,8 @@ fn a_compiled_program_reports_its_compile_phase() {
     assert_eq!(compile["status"], "ok");
     assert_eq!(compile["exit_code"], 0);
     assert_eq!(compile["cached"], false);
-    assert!(compile["time_ms"].is_u64() && compile["usage"]["cpu_time_us"].is_u64(), "{compile:#}");
+    let measured = compile["usage"]["cpu_time_us"].is_u64() || shared().is_elsewhere();
+    assert!(compile["time_ms"].is_u64() && measured, "{compile:#}");
     assert!(answer["timing"]["compile_us"].as_u64().unwrap() > 0);
 }
 

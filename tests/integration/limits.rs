@@ -82,6 +82,11 @@ fn cpu_time_of_all_processes_together() {
     let answer = limited("python", code, json!({ "cpu_time_ms": 500, "wall_time_ms": 20000 }));
     assert_status(&answer, "time_limit_exceeded");
     assert_eq!(answer["limit"], "cpu_time_ms");
+    if shared().is_elsewhere() {
+        // The engine says once a second how much it was so far.
+        assert!(answer["execution_time_ms"].as_u64().unwrap() < 4000, "{answer:#}");
+        return;
+    }
     let used = answer["usage"]["cpu_time_us"].as_u64().unwrap();
     // A kernel of its own that is kept busy takes a moment longer to hear of its end.
     let most = if shared().is_gvisor() { 1_000_000 } else { 750_000 };
@@ -99,8 +104,9 @@ fn memory() {
     assert_status(&answer, "memory_limit_exceeded");
     assert_eq!(answer["limit"], "memory_bytes");
     assert!(answer["error"].as_str().unwrap().contains("67108864"), "{answer:#}");
-    let peak = answer["usage"]["memory_peak_bytes"].as_u64().unwrap();
-    assert!(peak <= 64 << 20 && peak > 50 << 20, "{peak}");
+    let peak = answer["usage"]["memory_peak_bytes"].as_u64();
+    assert!(peak.is_some() || shared().is_elsewhere());
+    assert!(peak.is_none_or(|peak| peak <= 64 << 20 && peak > 50 << 20), "{peak:?}");
 }
 
 #[test]
@@ -169,7 +175,7 @@ fn processes() {
     let answer = limited("python", code, json!({ "processes": 10 }));
     assert_status(&answer, "ok");
     assert_eq!(answer["stdout"], "9 11\n");
-    if shared().is_gvisor() {
+    if shared().is_gvisor() || shared().is_elsewhere() {
         assert_eq!(answer["usage"]["process_limit_hits"], Value::Null);
     } else {
         assert!(answer["usage"]["process_limit_hits"].as_u64().unwrap() >= 1);

@@ -144,6 +144,12 @@ impl Daemon {
         self.get("/api/runtimes").json()["runtimes"][0]["name"].as_str().unwrap().to_owned()
     }
 
+    /// Whether its engine's containers are no processes of this host, so that their cgroups can't be read.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        let details = &self.get("/api/runtimes").json()["runtimes"][0]["details"];
+        details["host"].as_str().is_some_and(|host| host.contains("not seen from here"))
+    }
+
     /// Whether a kernel of its own stands between programs and host, which counts tasks and tells nobody.
     pub(crate) fn is_gvisor(&self) -> bool {
         self.get("/api/runtimes").json()["runtimes"][0]["details"]["gvisor"].is_string()

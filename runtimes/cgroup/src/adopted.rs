@@ -29,13 +29,14 @@ impl Adopted {
     /// # Errors
     /// When there is no such process, or its groups can't be seen from here.
     pub fn of_process(pid: i32, installed: Limits) -> Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mounts").step("read", "/proc/self/mounts")?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").step("read", "/proc/self/mountinfo")?;
         let path = format!("/proc/{pid}/cgroup");
         let groups = fs::read_to_string(&path).step("read", &path)?;
         Self::from_parts(&mounts, &groups, installed)
     }
 
-    /// From the texts of /proc/self/mounts and /proc/<pid>/cgroup.
+    /// From the texts of /proc/self/mountinfo and /proc/<pid>/cgroup. In a cgroup namespace both may begin with `/..`, and
+    /// what they have in common is where the mount begins: cgroup_namespaces(7).
     ///
     /// # Errors
     /// When one of the directories can't be opened.
@@ -87,25 +88,29 @@ impl Adopted {
     }
 }
 
-/// Where the controllers of these groups are: each v1 hierarchy, then v2 for the rest.
+/// Where the controllers of these groups are: each v1 hierarchy, then v2 for the rest. What does not lie below a mount is
+/// not seen from here. A later mount may hide an earlier one at the same place.
 fn places(mounts: &str, groups: &str) -> Vec<(Version, Vec<Controller>, PathBuf)> {
     let mut places = Vec::new();
     let mut open: Vec<Controller> = Controller::ALL.to_vec();
-    let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
+    let mounts: Vec<Mount> = mounts.lines().rev().filter_map(Mount::parse_info).collect();
     for mount in mounts.iter().filter(|mount| mount.kind == "cgroup") {
         let here: Vec<_> =
             open.iter().copied().filter(|controller| mount.options.contains(&controller.name())).collect();
         let Some(first) = here.first() else { continue };
-        if let Some(path) = path_of(groups, |names| names.split(',').any(|name| name == first.name())) {
+        let path = path_of(groups, |names| names.split(',').any(|name| name == first.name()));
+        if let Some(path) = path.and_then(|path| mount.below(path)) {
             open.retain(|controller| !here.contains(controller));
-            places.push((Version::V1, here, below(&mount.point, path)));
+            places.push((Version::V1, here, path));
         }
     }
-    let v2 = mounts.iter().find(|mount| mount.kind == "cgroup2").filter(|_| !open.is_empty());
-    if let Some(mount) = v2
-        && let Some(path) = path_of(groups, str::is_empty)
-    {
-        places.push((Version::V2, open, below(&mount.point, path)));
+    if open.is_empty() {
+        return places;
+    }
+    let path = path_of(groups, str::is_empty);
+    let mut v2 = mounts.iter().filter(|mount| mount.kind == "cgroup2");
+    if let Some(path) = path.and_then(|path| v2.find_map(|mount| mount.below(path))) {
+        places.push((Version::V2, open, path));
     }
     places
 }
@@ -117,10 +122,6 @@ fn path_of(groups: &str, is_it: impl Fn(&str) -> bool) -> Option<&str> {
         let (names, path) = (parts.next()?, parts.next()?);
         is_it(names).then_some(path)
     })
-}
-
-fn below(point: &Path, path: &str) -> PathBuf {
-    point.join(path.trim_start_matches('/'))
 }
 
 fn open_folder(path: &Path) -> Result<OwnedFd> {
@@ -147,9 +148,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let point = root.path().display();
         let mounts = format!(
-            "cgroup {point}/memory cgroup rw,memory 0 0\n\
-             cgroup {point}/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n\
-             cgroup2 {point}/unified cgroup2 rw 0 0\n"
+            "30 1 0:1 / {point}/memory rw,nosuid shared:9 - cgroup cgroup rw,memory\n\
+             31 1 0:2 / {point}/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct\n\
+             32 1 0:3 / {point}/unified rw - cgroup2 cgroup2 rw\n"
         );
         let groups = "5:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n0::/\n";
         for name in ["memory/docker/x", "cpu,cpuacct/docker/x", "unified"] {
@@ -174,13 +175,27 @@ mod tests {
         for name in ["memory.current", "memory.max", "memory.swap.max", "memory.oom.group", "pids.current"] {
             fs::write(group.join(name), "").unwrap();
         }
-        let mounts = format!("cgroup2 {} cgroup2 rw 0 0\n", root.path().display());
+        let mounts = format!("32 1 0:3 / {} rw - cgroup2 cgroup2 rw\n", root.path().display());
         let groups = "0::/system.slice/docker-x.scope\n";
         let installed = Limits { memory_bytes: Some(1), ..Limits::default() };
         let mut adopted = Adopted::from_parts(&mounts, groups, installed).unwrap();
         adopted.set(&Limits { memory_bytes: Some(65536), ..Limits::default() }).unwrap();
         let text = |name: &str| fs::read_to_string(group.join(name)).unwrap();
         assert_eq!((text("memory.max"), text("memory.oom.group")), ("65536".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn a_group_outside_of_our_namespace_is_found_below_the_hosts_mount() {
+        let root = tempfile::tempdir().unwrap();
+        let point = root.path().display();
+        let mounts = format!(
+            "31 1 0:3 /../../.. {point}/host ro - cgroup2 cgroup2 rw\n\
+             32 1 0:3 / {point}/own ro - cgroup2 cgroup2 rw\n"
+        );
+        let place = |groups: &str| places(&mounts, groups).pop().map(|(.., path)| path);
+        assert_eq!(place("0::/../../../sandboxd/x\n"), Some(root.path().join("host/sandboxd/x")));
+        assert_eq!(place("0::/x\n"), Some(root.path().join("own/x")));
+        assert_eq!(place("0::/../../x\n"), None);
     }
 
     #[test]

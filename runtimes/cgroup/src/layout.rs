@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use nix::unistd::{AccessFlags, access, geteuid};
@@ -191,8 +191,10 @@ fn writable(path: &Path) -> bool {
     access(path, AccessFlags::W_OK).is_ok()
 }
 
-/// A line of /proc/self/mounts.
+/// A line of /proc/self/mounts, or of /proc/self/mountinfo.
 pub(crate) struct Mount<'a> {
+    /// The folder of the file system that is seen at `point`, where it is known.
+    root: &'a str,
     pub point: PathBuf,
     pub kind: &'a str,
     pub options: Vec<&'a str>,
@@ -202,11 +204,29 @@ impl<'a> Mount<'a> {
     pub(crate) fn parse(line: &'a str) -> Option<Self> {
         let mut words = line.split(' ');
         let (_, point, kind, options) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        Some(Self {
-            point: PathBuf::from(point.replace("\\040", " ")),
-            kind,
-            options: options.split(',').collect(),
-        })
+        Some(Self::new("/", point, kind, options))
+    }
+
+    /// proc_pid_mountinfo(5): the options are the file system's own.
+    pub(crate) fn parse_info(line: &'a str) -> Option<Self> {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut words = mount.split(' ').skip(3);
+        let (root, point) = (words.next()?, words.next()?);
+        let mut words = kind.split(' ');
+        let (kind, _, options) = (words.next()?, words.next()?, words.next()?);
+        Some(Self::new(root, point, kind, options))
+    }
+
+    fn new(root: &'a str, point: &str, kind: &'a str, options: &'a str) -> Self {
+        let point = PathBuf::from(point.replace("\\040", " "));
+        Self { root, point, kind, options: options.split(',').collect() }
+    }
+
+    /// Where that folder of the file system is seen; `None` where it is not.
+    pub(crate) fn below(&self, path: &str) -> Option<PathBuf> {
+        let rest = Path::new(path).strip_prefix(self.root).ok()?;
+        let inside = rest.components().all(|part| matches!(part, Component::Normal(_)));
+        inside.then(|| self.point.join(rest))
     }
 }
 

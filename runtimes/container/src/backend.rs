@@ -66,8 +66,20 @@ pub trait Handle: Send + Sync + 'static {
     /// Installs other limits on memory, tasks and CPU bandwidth, where this host's cgroups can't be written directly.
     async fn update(&self, limits: &KernelLimits) -> Result<()>;
 
-    /// What the engine knows of it: the second witness, and the only one where the engine is on another host.
+    /// What the engine knows of it: the second witness.
     async fn witness(&self) -> Result<Witness>;
+
+    /// CPU time by the engine's word, for a container whose cgroup can't be read; `None` where it does not say. An engine
+    /// may take a second for it.
+    async fn cpu_time(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether the engine has told that something in it was killed for memory, as far as it was heard by now; costs no
+    /// call. Only for an engine on another host: here the cgroup says it first.
+    fn saw_out_of_memory(&self) -> bool {
+        false
+    }
 
     /// Kills everything in it and removes all of it; idempotent, also when parts are gone.
     async fn remove(&self) -> Result<()>;
@@ -138,8 +150,6 @@ pub struct Witness {
     pub running: Option<bool>,
     /// Whether the kernel killed something in it for memory.
     pub out_of_memory: Option<bool>,
-    pub cpu_time: Option<Duration>,
-    pub memory_peak_bytes: Option<u64>,
 }
 
 #[cfg(test)]

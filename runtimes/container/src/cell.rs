@@ -14,7 +14,7 @@ use sandboxd_contract::{Command, Exit, Facts, File, KernelLimits, Prestart, Resu
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    backend::{Handle, Witness},
+    backend::Handle,
     line::{Line, State},
     meter::Meter,
 };
@@ -28,8 +28,6 @@ const OOM_POLL: Duration = Duration::from_millis(10);
 /// An engine sees a container's end a little later than its output's.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 const END_POLL: Duration = Duration::from_millis(20);
-/// Where only the engine knows the figures, they cost a call: it is asked no more often.
-const WITNESS_KEPT: Duration = Duration::from_millis(100);
 
 pub(crate) const SIGKILL: u32 = 9;
 const KILLED: Exit = Exit::Signal(9);
@@ -46,7 +44,7 @@ pub(crate) struct Cell {
     prestart: OnceLock<Arc<Prestart>>,
     /// Whether we have killed it, so that its end is no surprise.
     killed: AtomicBool,
-    witness: Mutex<Option<(Instant, Witness)>>,
+    heard: Mutex<Heard>,
 }
 
 impl Cell {
@@ -58,8 +56,8 @@ impl Cell {
         gvisor: bool,
         limits: KernelLimits,
     ) -> Self {
-        let (killed, witness) = (AtomicBool::new(false), Mutex::default());
-        Self { name, handle, line, meter, gvisor, limits, prestart: OnceLock::new(), killed, witness }
+        let (killed, heard) = (AtomicBool::new(false), Mutex::default());
+        Self { name, handle, line, meter, gvisor, limits, prestart: OnceLock::new(), killed, heard }
     }
 
     /// A command under limits, as the agent is told.
@@ -163,7 +161,12 @@ impl Cell {
     /// When it is not the program that has ended.
     pub(crate) async fn ending(&self) -> Result<Exit> {
         let reason = match self.over().await {
-            State::Ended(exit) => return Ok(exit),
+            State::Ended(exit) => {
+                if exit == KILLED && !self.killed.load(Ordering::Relaxed) {
+                    self.meter.hear_why().await;
+                }
+                return Ok(exit);
+            }
             State::Lost(reason) => reason,
             other => format!("{other:?}"),
         };
@@ -173,7 +176,7 @@ impl Cell {
         // The end of a stream is not the end of a container: the engine may have gone instead.
         let deadline = Instant::now() + END_PATIENCE;
         loop {
-            let witness = self.ask().await?;
+            let witness = self.handle.witness().await?;
             if witness.out_of_memory == Some(true) {
                 return Ok(KILLED);
             }
@@ -187,19 +190,16 @@ impl Cell {
         }
     }
 
-    /// # Errors
-    /// When only the engine knows, and does not say.
-    pub(crate) async fn facts(&self) -> Result<Facts> {
-        let lost = matches!(self.line.state(), State::Lost(_));
-        match self.meter.read() {
-            Some(facts) if !lost => Ok(facts),
-            // The cgroup went with the container; the engine may have seen why.
-            Some(facts) => {
-                let witness = self.ask_again().await.unwrap_or_default();
-                Ok(self.meter.with_witness(Some(facts), &witness))
-            }
-            None => Ok(self.meter.with_witness(None, &self.ask_again().await?)),
+    pub(crate) async fn facts(self: &Arc<Self>) -> Facts {
+        let facts = match self.meter.read() {
+            Some(facts) => facts,
+            None => self.from_afar(),
+        };
+        if !matches!(self.line.state(), State::Lost(_)) {
+            return facts;
         }
+        // The cgroup went with the container; the engine may have seen why.
+        Meter::with_witness(facts, self.handle.witness().await.unwrap_or_default())
     }
 
     /// Whether its end is the kernel's doing, who killed for memory what the container needed.
@@ -207,18 +207,30 @@ impl Cell {
         matches!(self.line.state(), State::Lost(_)) && matches!(self.ending().await, Ok(KILLED))
     }
 
-    async fn ask(&self) -> Result<Witness> {
-        let witness = self.handle.witness().await?;
-        *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), witness));
-        Ok(witness)
-    }
-
-    /// What the engine said last, if that is not long ago.
-    async fn ask_again(&self) -> Result<Witness> {
-        let last = *self.witness.lock().unwrap_or_else(PoisonError::into_inner);
-        match last {
-            Some((at, witness)) if at.elapsed() < WITNESS_KEPT => Ok(witness),
-            _ => self.ask().await,
+    /// Of a container whose cgroup can't be read. CPU time is asked for beside, since that may take a second and nobody
+    /// shall wait: as long as the program runs, it has used so much at least. How much in the end is not known.
+    fn from_afar(self: &Arc<Self>) -> Facts {
+        let oom_kills = Some(u64::from(self.handle.saw_out_of_memory()));
+        if self.is_over() {
+            return Facts { oom_kills, ..Facts::default() };
         }
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if !heard.asking {
+            heard.asking = true;
+            let cell = Arc::clone(self);
+            tokio::spawn(async move {
+                let said = cell.handle.cpu_time().await;
+                let mut heard = cell.heard.lock().unwrap_or_else(PoisonError::into_inner);
+                *heard = Heard { cpu_time: said.unwrap_or(heard.cpu_time), asking: false };
+            });
+        }
+        Facts { oom_kills, cpu_time: Some(heard.cpu_time), ..Facts::default() }
     }
+}
+
+/// What an engine elsewhere has said.
+#[derive(Default)]
+struct Heard {
+    cpu_time: Duration,
+    asking: bool,
 }

@@ -5,11 +5,15 @@
 //! gVisor a whole kernel) is the baseline: limits are installed on top of it, and figures are given without it. An
 //! interpreter that waits for its program is the program's.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use nix::errno::Errno;
 use sandboxd_cgroup::{Adopted, Limits, Usage};
 use sandboxd_contract::{Facts, KernelLimit, KernelLimits, Result, RuntimeError};
+use tokio::time::Instant;
 
 use crate::backend::{Handle, Witness};
 
@@ -18,6 +22,13 @@ const OWN_TASKS: u64 = 1;
 
 /// Of what a ready container holds, the parked process's part, whose place the program takes.
 const PARKED_BYTES: u64 = 256 << 10;
+
+/// What a container is taken to hold by itself where nobody can look: the agent, with room for the kernel's own tables.
+const UNSEEN_OWN_BYTES: u64 = 2 << 20;
+
+/// For an engine's word on a kill, which it sends on another way than the program's end.
+const WORD_PATIENCE: Duration = Duration::from_millis(250);
+const WORD_POLL: Duration = Duration::from_millis(5);
 
 pub(crate) struct Meter {
     handle: Arc<dyn Handle>,
@@ -60,7 +71,7 @@ impl Meter {
             None => None,
         };
         let own_memory_bytes = group.as_ref().and_then(|group| locked(group).adopted.held_memory_bytes());
-        let own_memory_bytes = own_memory_bytes.unwrap_or(0).saturating_sub(PARKED_BYTES);
+        let own_memory_bytes = own_memory_bytes.unwrap_or(UNSEEN_OWN_BYTES).saturating_sub(PARKED_BYTES);
         Self { handle, group, gvisor, own_memory_bytes, baseline: OnceLock::new() }
     }
 
@@ -104,13 +115,21 @@ impl Meter {
 
     /// Whether the kernel has killed something for memory since the start, as far as the cgroup can still say.
     pub(crate) fn out_of_memory(&self) -> bool {
-        let Some(group) = &self.group else { return false };
+        let Some(group) = &self.group else { return self.handle.saw_out_of_memory() };
         let mut group = locked(group);
         if let Some(kills) = group.adopted.oom_kills() {
             group.last.oom_kills = Some(kills);
         }
         let before = self.baseline.get().and_then(|baseline| baseline.usage.oom_kills);
         group.last.oom_kills.unwrap_or(0) > before.unwrap_or(0)
+    }
+
+    /// A program was killed, and not by us. Where only the engine tells of memory, its word may come a moment after the end.
+    pub(crate) async fn hear_why(&self) {
+        let deadline = Instant::now() + WORD_PATIENCE;
+        while self.group.is_none() && !self.handle.saw_out_of_memory() && Instant::now() < deadline {
+            tokio::time::sleep(WORD_POLL).await;
+        }
     }
 
     /// The figures so far; after the container's end, the last that were seen.
@@ -151,13 +170,8 @@ impl Meter {
         }
     }
 
-    /// What the cgroup could not say, the engine does: a kill for memory it has seen counts as one.
-    pub(crate) fn with_witness(&self, facts: Option<Facts>, witness: &Witness) -> Facts {
-        let mut facts = facts.unwrap_or(Facts {
-            cpu_time: witness.cpu_time,
-            memory_peak_bytes: witness.memory_peak_bytes,
-            ..Facts::default()
-        });
+    /// What could not be seen the engine has: a kill for memory it knows of counts as one.
+    pub(crate) fn with_witness(mut facts: Facts, witness: Witness) -> Facts {
         match witness.out_of_memory {
             Some(true) => facts.oom_kills = Some(facts.oom_kills.unwrap_or(0).max(1)),
             Some(false) => facts.oom_kills = facts.oom_kills.or(Some(0)),

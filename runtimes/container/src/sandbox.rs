@@ -84,7 +84,7 @@ impl Sandbox for ContainerSandbox {
     }
 
     async fn facts(&self) -> Result<Facts> {
-        self.cell.facts().await
+        Ok(self.cell.facts().await)
     }
 
     async fn collect(&mut self, request: &CollectRequest) -> Result<Collected> {

@@ -220,7 +220,7 @@ impl Handle for ContainerdHandle {
             }),
             Err(trouble) => trouble.is_not_found().then_some(false),
         };
-        Ok(Witness { running, ..Witness::default() })
+        Ok(Witness { running, out_of_memory: None })
     }
 
     async fn remove(&self) -> Result<()> {

@@ -13,6 +13,7 @@ use sandboxd_container::{Container, ContainerSpec, backend::image_of, make_conta
 use sandboxd_contract::RuntimeError;
 
 use crate::{
+    agent_volume,
     call::{ASK_DEADLINE, MAKE_DEADLINE, call},
     engine::Engine,
     error::Failure,
@@ -35,9 +36,9 @@ pub(crate) async fn create(
     spec: &ContainerSpec,
     body: ContainerCreateBody,
 ) -> Result<Container, Error> {
-    let (name, executor) = (spec.name.clone(), spec.executor.clone());
+    let spec = spec.clone();
     let made = make_container(spec.name.clone(), async move {
-        make(&engine, &name, &executor, body).await.map_err(|(error, debris)| {
+        make(&engine, &spec, body).await.map_err(|(error, debris)| {
             if let Some(debris) = debris {
                 tokio::spawn(clean_up(debris));
             }
@@ -58,10 +59,14 @@ struct Debris {
 
 async fn make(
     engine: &Arc<Engine>,
-    name: &str,
-    executor: &str,
+    spec: &ContainerSpec,
     body: ContainerCreateBody,
 ) -> Result<Container, (Error, Option<Debris>)> {
+    let (name, executor) = (spec.name.as_str(), spec.executor.as_str());
+    if !engine.target.shares_files {
+        let filled = engine.has_agent.get_or_try_init(|| Box::pin(agent_volume::fill(engine, spec))).await;
+        filled.map_err(|failure| (not_created(failure, executor), None))?;
+    }
     let options = CreateContainerOptionsBuilder::default().name(name).build();
     let creation = engine.docker.create_container(Some(options), body);
     let id = match call(&engine.host, MAKE_DEADLINE, creation).await {
@@ -96,7 +101,9 @@ async fn start(
         .await
         .map_err(|failure| failed(failure, "docker: attach"))?;
     let (stdin, stdout) = streams::split(attached, name);
-    call(&engine.host, MAKE_DEADLINE, engine.docker.start_container(id, None)).await.map_err(not_started)?;
+    call(&engine.host, MAKE_DEADLINE, engine.docker.start_container(id, None))
+        .await
+        .map_err(|failure| not_started(engine, failure))?;
     let pid = if engine.peer.local { Some(pid(engine, id).await?) } else { None };
     Ok((stdin, stdout, pid))
 }
@@ -133,8 +140,10 @@ fn not_created(failure: Failure, executor: &str) -> Error {
     }
 }
 
-fn not_started(failure: Failure) -> Error {
-    unavailable(failure, "docker: start")
+fn not_started(engine: &Engine, failure: Failure) -> Error {
+    let error = unavailable(failure, "docker: start");
+    // Somebody may have removed the volume that has the agent: the next one looks again.
+    Error { outage: error.outage || !engine.target.shares_files, ..error }
 }
 
 /// What the engine refuses when a container is to be made is wrong with the engine, or with what it was told about this

@@ -14,7 +14,7 @@ use sandboxd_container::{
     backend::{OWNER_LABEL, SANDBOX_LABEL},
 };
 use sandboxd_contract::Result;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::{
     call::{ASK_DEADLINE, MAKE_DEADLINE, call},
@@ -23,6 +23,7 @@ use crate::{
     examine,
     handle::DockerHandle,
     host::{self, Peer},
+    memory_events::MemoryEvents,
     spec_to_config::{Target, create_body},
 };
 
@@ -46,6 +47,10 @@ pub(crate) struct Engine {
     pub(crate) docker: Docker,
     pub(crate) peer: Peer,
     pub(crate) target: Target,
+    /// Where the containers' own cgroups can't be asked.
+    pub(crate) memory_events: Option<MemoryEvents>,
+    /// Done once the agent is in a volume there; never where files are shared.
+    pub(crate) has_agent: OnceCell<()>,
 }
 
 impl DockerBackend {
@@ -134,10 +139,13 @@ async fn connect(
     let target = Target {
         oci_runtime: config.oci_runtime.clone(),
         gvisor: examine::is_gvisor(&config.oci_runtime, &info),
-        shares_files: host.starts_with("unix://"),
+        // Behind a socket of this host there may be another process namespace's engine, with other files.
+        shares_files: peer.local,
         cgroup_v1: matches!(info.cgroup_version, Some(SystemInfoCgroupVersionEnum::_1)),
         ceilings: peer.ceilings,
     };
-    let engine = Engine { host: host.to_owned(), docker, peer, target };
+    let memory_events = (!peer.local).then(|| MemoryEvents::listen(docker.clone()));
+    let host = host.to_owned();
+    let engine = Engine { host, docker, peer, target, memory_events, has_agent: OnceCell::new() };
     Ok((Arc::new(engine), version, info))
 }

@@ -23,6 +23,9 @@ pub(crate) fn examined(
 ) -> Result<Examined, String> {
     let name = config.oci_runtime.as_str();
     known(name, &config.host, info)?;
+    if engine.target.gvisor && !engine.peer.local {
+        return Err(gvisor_elsewhere(&config.host));
+    }
     let unknown = || "unknown".to_owned();
     let here = if engine.peer.local { "this host" } else { "not seen from here as processes" };
     let cgroup_version = info.cgroup_version.map_or_else(unknown, |version| format!("v{version}"));
@@ -40,6 +43,13 @@ pub(crate) fn examined(
         ("security", info.security_options.clone().unwrap_or_default().join("; ")),
     ];
     Ok(Examined { details, gvisor: engine.target.gvisor, local: engine.peer.local, missing: missing(info) })
+}
+
+fn gvisor_elsewhere(host: &str) -> String {
+    format!(
+        "gVisor's limits are changed in its cgroups alone, and those of the engine at {host} can't be seen from here: run \
+         sandboxd on its host, and where that is in a container, with `--pid host`"
+    )
 }
 
 /// A name with `io.containerd.` is of a shim, which the engine finds without its being registered.

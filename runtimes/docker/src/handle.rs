@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bollard::{
-    models::ContainerStatsResponse,
-    query_parameters::{RemoveContainerOptionsBuilder, StatsOptionsBuilder},
-};
+use bollard::query_parameters::{RemoveContainerOptionsBuilder, StatsOptionsBuilder};
 use futures_util::StreamExt as _;
 use sandboxd_container::{Handle, Witness};
 use sandboxd_contract::{KernelLimits, Result, RuntimeError};
@@ -43,15 +40,6 @@ impl DockerHandle {
             Err(failure) => Err(failure),
         }
     }
-
-    /// CPU time and peak of memory by the API, for want of a cgroup that could be read. Of what runs only: for anything
-    /// else the engine answers zeros.
-    async fn usage(&self) -> std::result::Result<(Option<Duration>, Option<u64>), Failure> {
-        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
-        let mut answers = self.engine.docker.stats(&self.container, Some(options));
-        let first = async { answers.next().await.transpose() };
-        Ok(call(&self.engine.host, ASK_DEADLINE, first).await?.map(figures).unwrap_or_default())
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +61,10 @@ impl Handle for DockerHandle {
             .map_err(|failure| failure.into_runtime(OPERATION))
     }
 
+    fn saw_out_of_memory(&self) -> bool {
+        self.engine.memory_events.as_ref().is_some_and(|events| events.saw(&self.container))
+    }
+
     async fn witness(&self) -> Result<Witness> {
         let inspection = self.engine.docker.inspect_container(&self.container, None);
         let state = match call(&self.engine.host, ASK_DEADLINE, inspection).await {
@@ -82,13 +74,16 @@ impl Handle for DockerHandle {
             }
             Err(failure) => return Err(failure.into_runtime("docker: inspect")),
         };
-        let mut witness =
-            Witness { running: state.running, out_of_memory: state.oom_killed, ..Witness::default() };
-        if !self.engine.peer.local && state.running == Some(true) {
-            // It may end between the two calls; then there are no figures, and no error.
-            (witness.cpu_time, witness.memory_peak_bytes) = self.usage().await.unwrap_or_default();
-        }
-        Ok(witness)
+        Ok(Witness { running: state.running, out_of_memory: state.oom_killed })
+    }
+
+    /// Of what runs only: for anything else the engine answers zeros.
+    async fn cpu_time(&self) -> Option<Duration> {
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let mut answers = self.engine.docker.stats(&self.container, Some(options));
+        let first = async { answers.next().await.transpose() };
+        let stats = call(&self.engine.host, ASK_DEADLINE, first).await.ok().flatten()?;
+        stats.cpu_stats?.cpu_usage?.total_usage.filter(|ns| *ns > 0).map(Duration::from_nanos)
     }
 
     async fn remove(&self) -> Result<()> {
@@ -97,11 +92,4 @@ impl Handle for DockerHandle {
             Err(failure) => Err(failure.into_runtime("docker: remove")),
         }
     }
-}
-
-/// cgroup v2 hosts have no peak in the API.
-fn figures(stats: ContainerStatsResponse) -> (Option<Duration>, Option<u64>) {
-    let cpu_ns = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage);
-    let peak = stats.memory_stats.and_then(|memory| memory.max_usage);
-    (cpu_ns.filter(|ns| *ns > 0).map(Duration::from_nanos), peak.filter(|bytes| *bytes > 0))
 }

@@ -13,7 +13,8 @@ const CAP_SYS_RESOURCE: u64 = 24;
 pub(crate) struct Peer {
     /// It is a process of our own process namespace, so its containers' processes are seen here under their numbers.
     pub(crate) local: bool,
-    pub(crate) ceilings: Ceilings,
+    /// `None` where it is not seen from here.
+    pub(crate) ceilings: Option<Ceilings>,
 }
 
 /// Hard limits that the engine can't raise; `None` where there is none, or none known.
@@ -36,7 +37,7 @@ pub(crate) async fn peer(path: &str) -> io::Result<Peer> {
     let read = move || {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
-        Peer { local: same_pid_namespace(&status), ceilings: ceilings(&status, &limits) }
+        Peer { local: same_pid_namespace(&status), ceilings: Some(ceilings(&status, &limits)) }
     };
     Ok(tokio::task::spawn_blocking(read).await.unwrap_or_default())
 }

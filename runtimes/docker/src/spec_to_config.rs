@@ -20,7 +20,7 @@ use sandboxd_container::{
 };
 use sandboxd_contract::{KernelLimit, KernelLimits, Result, RuntimeError};
 
-use crate::host::Ceilings;
+use crate::{agent_volume, host::Ceilings};
 
 /// Between that of whatever else the host runs and that of programs, which is 1000.
 const AGENT_OOM_SCORE: i64 = 500;
@@ -44,10 +44,10 @@ const AGENT_OPEN_FILES: u64 = 1024;
 pub(crate) struct Target {
     pub(crate) oci_runtime: String,
     pub(crate) gvisor: bool,
-    /// It sees this host's files, so the agent can be mounted; else the image carries it.
+    /// It sees this host's files, so the agent can be mounted; else a volume of its own has it.
     pub(crate) shares_files: bool,
     pub(crate) cgroup_v1: bool,
-    pub(crate) ceilings: Ceilings,
+    pub(crate) ceilings: Option<Ceilings>,
 }
 
 /// # Errors
@@ -85,7 +85,8 @@ pub(crate) fn create_body(spec: &ContainerSpec, target: &Target) -> Result<Conta
 /// # Errors
 /// [`RuntimeError::LimitNotHeld`] for a limit that the engine would refuse.
 pub(crate) fn update_body(limits: &KernelLimits, gvisor: bool) -> Result<ContainerUpdateBody> {
-    let memory = memory(limits)?;
+    // A program that shall have next to nothing finds a little more than that: the engine takes no less.
+    let memory = number(limits.memory_bytes.max(MIN_MEMORY_BYTES));
     Ok(ContainerUpdateBody {
         memory: Some(memory),
         memory_swap: Some(memory),
@@ -115,7 +116,7 @@ fn host_config(spec: &ContainerSpec, target: &Target) -> Result<HostConfig> {
         ),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         tmpfs: Some(tmpfs(spec, target)),
-        mounts: agent_mount(spec, target)?,
+        mounts: Some(vec![agent_mount(spec, target)?]),
 
         // What it may use.
         memory: Some(memory),
@@ -155,9 +156,9 @@ fn tmpfs(spec: &ContainerSpec, target: &Target) -> HashMap<String, String> {
 }
 
 /// As a mount, not as a bind: of a file that is not there, a bind makes a folder.
-fn agent_mount(spec: &ContainerSpec, target: &Target) -> Result<Option<Vec<Mount>>> {
+fn agent_mount(spec: &ContainerSpec, target: &Target) -> Result<Mount> {
     if !target.shares_files {
-        return Ok(None);
+        return Ok(agent_volume::mount(&spec.agent, true));
     }
     let source = spec.agent.to_str().ok_or_else(|| {
         RuntimeError::sandbox(
@@ -165,13 +166,13 @@ fn agent_mount(spec: &ContainerSpec, target: &Target) -> Result<Option<Vec<Mount
             format!("{} is not UTF-8, as the API wants paths", spec.agent.display()),
         )
     })?;
-    Ok(Some(vec![Mount {
+    Ok(Mount {
         typ: Some(MountType::BIND),
         source: Some(source.to_owned()),
         target: Some(AGENT_PATH.to_owned()),
         read_only: Some(true),
         ..Default::default()
-    }]))
+    })
 }
 
 fn memory(limits: &KernelLimits) -> Result<i64> {
@@ -200,7 +201,7 @@ fn tasks(limits: &KernelLimits, gvisor: bool) -> i64 {
 
 /// The agent can lower these for the program and not raise them. A hard limit above the engine's own would fail the
 /// start, so none is.
-fn ulimits(ceilings: Ceilings) -> Vec<ResourcesUlimits> {
+fn ulimits(ceilings: Option<Ceilings>) -> Vec<ResourcesUlimits> {
     const UNLIMITED: u64 = u64::MAX;
     let limit = |name: &str, soft: u64, hard: u64, ceiling: Option<u64>| {
         let hard = hard.min(ceiling.unwrap_or(UNLIMITED));
@@ -211,13 +212,16 @@ fn ulimits(ceilings: Ceilings) -> Vec<ResourcesUlimits> {
             hard: Some(word(hard)),
         }
     };
-    vec![
+    let known = ceilings.unwrap_or_default();
+    let mut limits = vec![
         // 1 and not 0: that stops also a core dump that the host hands to a program of its own.
-        limit("core", 1, 1, ceilings.core),
-        limit("fsize", UNLIMITED, UNLIMITED, ceilings.file_size_bytes),
-        limit("nofile", AGENT_OPEN_FILES, OPEN_FILES, ceilings.open_files),
-        limit("stack", AGENT_STACK_BYTES, UNLIMITED, ceilings.stack_bytes),
-    ]
+        limit("core", 1, 1, known.core),
+        limit("fsize", UNLIMITED, UNLIMITED, known.file_size_bytes),
+        limit("stack", AGENT_STACK_BYTES, UNLIMITED, known.stack_bytes),
+    ];
+    // An engine that may not raise its own starts nothing that asks for more; what it has itself is seldom less.
+    limits.extend(ceilings.map(|known| limit("nofile", AGENT_OPEN_FILES, OPEN_FILES, known.open_files)));
+    limits
 }
 
 fn number(value: u64) -> i64 {
@@ -256,7 +260,7 @@ mod tests {
             gvisor: oci_runtime == "runsc",
             shares_files: true,
             cgroup_v1: false,
-            ceilings: Ceilings::default(),
+            ceilings: Some(Ceilings::default()),
         }
     }
 
@@ -280,15 +284,15 @@ mod tests {
     #[test]
     fn gvisor_where_the_engine_may_not_raise_limits() {
         let ceilings = Ceilings { core: Some(0), open_files: Some(20_000), ..Ceilings::default() };
-        let target = Target { ceilings, cgroup_v1: true, ..target("runsc") };
+        let target = Target { ceilings: Some(ceilings), cgroup_v1: true, ..target("runsc") };
         let mut spec = spec();
         spec.limits.cpu_millis = None;
         assert_snapshot("gvisor", &create_body(&spec, &target).unwrap());
     }
 
     #[test]
-    fn an_engine_elsewhere_has_the_agent_in_its_images() {
-        let target = Target { shares_files: false, ..target("runc") };
+    fn an_engine_elsewhere_has_the_agent_in_a_volume() {
+        let target = Target { shares_files: false, ceilings: None, ..target("runc") };
         assert_snapshot("elsewhere", &create_body(&spec(), &target).unwrap());
     }
 

@@ -62,8 +62,7 @@ impl FakeEngine {
     pub(super) fn die(&self, name: &str, out_of_memory: bool) {
         let mut containers = self.containers.lock().unwrap();
         let held = containers.get_mut(name).unwrap();
-        held.witness =
-            Witness { running: Some(false), out_of_memory: Some(out_of_memory), ..Witness::default() };
+        held.witness = Witness { running: Some(false), out_of_memory: Some(out_of_memory) };
         held.agent.take().unwrap().abort();
     }
 
@@ -97,7 +96,7 @@ impl Backend for FakeEngine {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let version = self.version.lock().unwrap().unwrap_or(VERSION);
         let agent = tokio::spawn(agent(theirs, version)).abort_handle();
-        let witness = Witness { running: Some(true), out_of_memory: Some(false), ..Witness::default() };
+        let witness = Witness { running: Some(true), out_of_memory: Some(false) };
         let held = Held { owner: spec.owner.clone(), agent: Some(agent), witness };
         self.containers.lock().unwrap().insert(spec.name.clone(), held);
         let (stdout, stdin) = tokio::io::split(ours);
