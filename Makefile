@@ -4,9 +4,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-BINARY := $(or $(CARGO_TARGET_DIR),target)/release/sandboxd
+# Or dev, which is faster to build and slower to run.
+PROFILE ?= release
+BINARY := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/sandboxd
 
-.PHONY: help run build deb languages services images test test-vm test-engines fuzz soak faults lint bench clean
+.PHONY: help run build deb languages services images image test test-vm test-engines fuzz soak faults lint bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,9 +16,9 @@ help: ## what can be made
 run: languages build ## install what is missing, build, start the daemon and print a request that works
 	@make/run.sh $(BINARY)
 
-build: ## the release binary
+build: ## the binary
 	@make/need-tools.sh
-	cargo build --release --locked
+	cargo build --profile $(PROFILE) --locked
 
 deb: build ## a Debian package in target/, which 'apt install ./target/sandboxd_….deb' installs and starts
 	@packaging/deb.sh $(BINARY) $(dir $(BINARY))..
@@ -29,6 +31,9 @@ services: ## containerd and Docker for the tests, where none answers; make/servi
 
 images: services build ## the image of every language, in Docker
 	@make/images.sh $(BINARY)
+
+image: services ## sandboxd itself as an image in Docker, for driving an engine from a container
+	@packaging/container/image.sh $(PROFILE)
 
 test: languages ## every test; privileged ones print SKIP and why where they can't run
 	@make/need-tools.sh

@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 make/services.sh up
 make/prometheus.sh
-make/schemathesis.sh
+make/python-tool.sh schemathesis schemathesis==4.32.5
+make/python-tool.sh kubernetes kubernetes-validate==1.37.0 cloudcoil.models.prometheus-operator==0.80.1.0
 cargo build --locked
 target=$(realpath "${CARGO_TARGET_DIR:-target}")
 make/images.sh "$target/debug/sandboxd" || [ -z "${CI:-}" ]

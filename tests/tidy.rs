@@ -172,3 +172,37 @@ fn no_test_is_ignored_and_nothing_is_left_to_do() {
     }
     assert_none(complaints);
 }
+
+/// Where commands of the documentation are run: tests/docs.py on a host and under systemd; the rest is what CI does itself,
+/// what takes minutes, and what takes a cluster.
+const PLACES: [&str; 5] = ["host", "systemd", "tests", "bench", "cluster"];
+
+#[test]
+fn every_command_of_the_documentation_has_a_place_where_it_is_run() {
+    let mut complaints = Vec::new();
+    for path in files(root(), "md") {
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("```console")) {
+            if !PLACES.contains(&line.trim()) {
+                complaints.push(format!("{}: ```console{line}, not one of {PLACES:?}", path.display()));
+            }
+        }
+    }
+    assert_none(complaints);
+}
+
+#[test]
+fn every_link_of_the_documentation_leads_somewhere() {
+    let mut complaints = Vec::new();
+    for path in files(root(), "md") {
+        let text = fs::read_to_string(&path).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        for link in links.filter(|link| !link.contains("://")) {
+            let file = link.split('#').next().unwrap_or_default();
+            if !path.parent().unwrap().join(file).exists() {
+                complaints.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert_none(complaints);
+}

@@ -32,7 +32,7 @@ pub(super) fn run(args: &TokenArgs) -> Result<std::process::ExitCode, Failure> {
     let token = format!("sbx_{}", hex(&secret));
     // The secret alone on stdout, for whoever takes it from there; it can't be had again.
     println!("{token}");
-    eprintln!("Add this to the file that auth.tokens names, and reload the daemon:\n");
+    eprintln!("# For the file that auth.tokens names; then reload the daemon.");
     eprintln!("[{name}]\nsha256 = \"{}\"", sha256_of(&token));
     Ok(std::process::ExitCode::SUCCESS)
 }

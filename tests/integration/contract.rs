@@ -12,7 +12,7 @@ const EXAMPLES: &str = "150";
 fn is_there() -> bool {
     let found = Command::new(SCHEMATHESIS).arg("--version").stdout(Stdio::null()).status();
     found.is_ok_and(|status| status.success())
-        || skip("schemathesis", "it is not in .cache: make/schemathesis.sh")
+        || skip("schemathesis", "it is not in .cache: make test puts it there")
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod load;
 mod managed;
 mod observed;
 mod programs;
+mod published;
 mod reload;
 mod service;
 mod soak;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # engines.sh SUITE...: Debian 12 (bookworm) or 13 (trixie) with the Docker, containerd and runc of that Debian, its own
 # kernel and systemd, in an emulated machine in which our package is installed; what is tried there is in service.py
-# and engines.py. The image of the language is the one that this host's Docker has.
+# and engines.py, and the conformance suite of both engines with runc. The image of the language is the one that this host's Docker has.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/vm/machine.sh
@@ -29,11 +29,14 @@ install -D -m 644 -t "$work/over/etc/systemd/system" tests/vm/check.service
 install -m 755 tests/vm/check.sh "$work/over/check"
 install -m 644 tests/vm/{machine,service,engines}.py "$work/over/"
 install -m 644 systemd/{docker,containerd}.conf "$work/over/"
+for kind in docker containerd; do
+  strip -o "$work/over/conformance-$kind" "$(test_program "sandboxd-$kind" conformance)"
+done
 curl -fsS --unix-socket /var/run/docker.sock -o "$work/payload/images.tar" \
   "http://docker/images/get?names=sandboxd/python:latest"
 for suite in "$@"; do
   echo "== $suite"
-  debian "$suite" "$suite" 3G systemd,systemd-sysv,python3,dbus,kmod,docker.io,containerd,runc,iptables "$hook"
+  debian "$suite" "$suite" 3G systemd,systemd-sysv,python3,dbus,kmod,docker.io,containerd,runc,iptables,apparmor "$hook"
   # By now the tools that make it are there.
   [ -e "$work/payload.ext4" ] || disk "$work/payload" 512M "$work/payload.ext4"
   initrd "$work/initrd.gz" "$cache/$suite/modules" "$work/over"

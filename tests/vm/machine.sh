@@ -110,6 +110,12 @@ package() {
   packaging/deb.sh "$cache/sandboxd" "$cache"
 }
 
+# test_program PACKAGE NAME: builds that test; prints its program's path.
+test_program() {
+  cargo test --locked -p "$1" --test "$2" --no-run --message-format json 2>/dev/null |
+    sed -n "s/.*\"executable\":\"\([^\"]*$2[^\"]*\)\".*/\1/p" | tail -n 1
+}
+
 # Starts it with an initrd, and more of QEMU's options; ends with the machine or its time. What it says is on stdout.
 boot() {
   local initrd=$1

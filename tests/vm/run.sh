@@ -51,8 +51,7 @@ archive() {
 
 need
 kernel
-suite=$(cargo test --locked -p sandboxd-native --test conformance --no-run --message-format json 2>/dev/null |
-  sed -n 's/.*"executable":"\([^"]*conformance[^"]*\)".*/\1/p' | tail -n 1)
+suite=$(test_program sandboxd-native conformance)
 archive "$suite"
 log=$cache/console.log
 boot "$cache/initrd.gz" |
