@@ -48,6 +48,9 @@ pub(crate) fn start(
                     &config.run_limits.default,
                     config.execution.cpu_millis,
                 ),
+                most: [&config.run_limits.max, &config.compile_limits.max]
+                    .map(|most| crate::engine::kernel_limits(most, None))
+                    .to_vec(),
                 prestart: stay == Stay::Long,
                 stock: Arc::clone(&stock),
             };

@@ -32,6 +32,7 @@ mod observed;
 mod programs;
 mod published;
 mod reload;
+mod scarcity;
 mod service;
 mod soak;
 mod support;

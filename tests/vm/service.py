@@ -127,6 +127,28 @@ def check_a_daemon_that_hangs_is_replaced():
     works()
 
 
+def check_a_clock_that_is_set_changes_no_limit():
+    daemon = show("MainPID")
+    answers = []
+    for code, limit in [("import time; time.sleep(3); print(1)", 20000), ("import time; time.sleep(60)", 4000)]:
+        program = threading.Thread(target=lambda: answers.append(execute(code, limits={"wall_time_ms": limit})))
+        program.start()
+        wait_for("a program that runs", lambda: show("StatusText").startswith("1 running"))
+        for step in ["+1 hour", "-3 hours", "+2 hours"]:
+            run("date", "--set", step)
+        program.join()
+    ended, killed = answers
+    assert (ended["status"], ended["stdout"]) == ("ok", "1\n"), ended
+    assert (killed["status"], killed["limit"]) == ("time_limit_exceeded", "wall_time_ms"), killed
+    assert 3000 <= ended["execution_time_ms"] < 8000 and 4000 <= killed["execution_time_ms"] < 9000, answers
+    # Nor does the watchdog, for which something is really run in the meantime.
+    run("date", "--set", "+1 day")
+    time.sleep(20)
+    works()
+    assert show("MainPID") == daemon
+    run("date", "--set", "-1 day")
+
+
 def check_executions_are_found_in_the_journal_by_their_fields():
     answer = execute("raise SystemExit(7)")
     match = [f"_SYSTEMD_UNIT={SERVICE}", "SANDBOXD_STATUS=runtime_error", f"SANDBOXD_ID={answer['id']}"]

@@ -32,7 +32,10 @@ mod sys;
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use nix::unistd::geteuid;
+use nix::{
+    sys::resource::{Resource, getrlimit},
+    unistd::geteuid,
+};
 use sandboxd_cgroup::{Layout, Subtree};
 use sandboxd_contract::{
     KernelLimit, KernelLimits, LimitSupport, Probe, Result, Runtime, RuntimeError, Sandbox, SandboxSpec,
@@ -67,6 +70,8 @@ pub struct NativeConfig {
     pub allow_missing: Vec<KernelLimit>,
     /// What the first slots are made for; later ones follow demand.
     pub expected: KernelLimits,
+    /// What may be asked for at most.
+    pub most: Vec<KernelLimits>,
     /// Whether interpreters may wait for programs: what is not asked for again is not worth it.
     pub prestart: bool,
     /// Where it is counted what stands ready.
@@ -144,6 +149,9 @@ impl NativeRuntime {
 
     /// `None` when the limit is held.
     fn gap(&self, limit: KernelLimit) -> Option<String> {
+        if let Some(resource) = resource_of(limit) {
+            return self.config.most.iter().find_map(|most| beyond_us(limit, resource, most));
+        }
         match &self.subtree {
             Ok(subtree) => subtree.gap(controller_of(limit)?),
             Err(reason) => controller_of(limit).map(|_| reason.clone()),
@@ -277,5 +285,54 @@ fn controller_of(limit: KernelLimit) -> Option<sandboxd_cgroup::Controller> {
         KernelLimit::Tasks => Some(sandboxd_cgroup::Controller::Pids),
         KernelLimit::Cpu => Some(sandboxd_cgroup::Controller::Cpu),
         KernelLimit::OpenFiles | KernelLimit::FileSize | KernelLimit::Disk | KernelLimit::Stack => None,
+    }
+}
+
+fn resource_of(limit: KernelLimit) -> Option<Resource> {
+    match limit {
+        KernelLimit::OpenFiles => Some(Resource::RLIMIT_NOFILE),
+        KernelLimit::FileSize => Some(Resource::RLIMIT_FSIZE),
+        KernelLimit::Stack => Some(Resource::RLIMIT_STACK),
+        KernelLimit::Memory | KernelLimit::Tasks | KernelLimit::Cpu | KernelLimit::Disk => None,
+    }
+}
+
+/// A program's hard limit is at most ours: getrlimit(2). Why `most` can't be had under it.
+fn beyond_us(limit: KernelLimit, resource: Resource, most: &KernelLimits) -> Option<String> {
+    let wanted = match limit {
+        KernelLimit::OpenFiles => most.open_files,
+        KernelLimit::FileSize => most.file_size_bytes,
+        _ => most.stack_bytes,
+    };
+    let (_, hard) = getrlimit(resource).ok()?;
+    (wanted > hard).then(|| {
+        let name = limit.name();
+        format!(
+            "programs may ask for {wanted} and this process has {hard} at most ({resource:?}): raise its own hard limit, or \
+             lower {name} in the maxima of the configuration"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_above_our_own_is_told() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let mut most = KernelLimits {
+            memory_bytes: 0,
+            tasks: 0,
+            cpu_millis: None,
+            open_files: hard,
+            file_size_bytes: 0,
+            disk_bytes: 0,
+            stack_bytes: 0,
+        };
+        let told = |most: &KernelLimits| beyond_us(KernelLimit::OpenFiles, Resource::RLIMIT_NOFILE, most);
+        assert_eq!(told(&most), None);
+        most.open_files += 1;
+        assert!(told(&most).is_some_and(|reason| reason.contains("lower open_files in the maxima")));
     }
 }

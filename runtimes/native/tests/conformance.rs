@@ -44,6 +44,7 @@ async fn run() -> ExitCode {
         uid_base: UID_BASE,
         allow_missing: Vec::new(),
         expected,
+        most: vec![expected],
         prestart: false,
     };
     let native = NativeRuntime::start("native", config).unwrap();

@@ -85,6 +85,7 @@ impl Rig {
             uid_base: UID_BASE,
             allow_missing: Vec::new(),
             expected: LIMITS,
+            most: vec![LIMITS],
             prestart: true,
         };
         let runtime = NativeRuntime::start("native", config).unwrap();
