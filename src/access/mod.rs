@@ -146,6 +146,11 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 impl Client {
+    /// Whether a token said who it is, and not only an address.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     pub fn key(&self) -> &ClientKey {
         &self.key
     }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 
 use super::problem::{Code, Problem};
-use super::{Api, body};
+use super::{Api, body, cors::borrowed_name};
 use crate::access::{Denied, Peer};
 
 /// Probes of whoever watches the daemon, and a document that is the same everywhere.
@@ -22,7 +22,14 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
     let nobody = Peer::Tcp(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(nobody);
     let authorization = request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-    match api.access.who(peer, authorization) {
+    let client = api.access.who(peer, authorization).and_then(|client| {
+        let by_address = !client.has_token() && matches!(peer, Peer::Tcp(address) if address.is_loopback());
+        match borrowed_name(request.uri(), request.headers(), &api.cors_origins).filter(|_| by_address) {
+            None => Ok(client),
+            Some(name) => Err(Denied::Forbidden { field: None, reason: by_another_name(&name) }),
+        }
+    });
+    match client {
         Ok(client) => {
             request.extensions_mut().insert(client);
             next.run(request).await
@@ -32,6 +39,13 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
             Problem::from(denied).into_response()
         }
     }
+}
+
+fn by_another_name(name: &str) -> String {
+    format!(
+        "a page of {name} may not ask without a token: call this host localhost, or by its number, or name the page's origin \
+         in server.cors_origins"
+    )
 }
 
 impl From<Denied> for Problem {

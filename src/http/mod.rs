@@ -51,6 +51,7 @@ pub use self::tls::{TlsError, load as load_tls};
 struct Api {
     engine: Arc<Engine>,
     access: Arc<Access>,
+    cors_origins: Arc<[String]>,
     body_limits: BodyLimits,
     budget: Budget,
     document: Bytes,
@@ -68,6 +69,7 @@ pub fn router(
     let api = Api {
         engine,
         access,
+        cors_origins: server.cors_origins.as_slice().into(),
         body_limits: BodyLimits { max_bytes: server.max_body_bytes, read_timeout: server.body_read_timeout },
         budget: Budget::default(),
         document: openapi::text()?.into(),

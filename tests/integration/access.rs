@@ -264,3 +264,23 @@ fn names_that_can_be_no_token() {
     }
     assert_ne!(new_token("a").0, new_token("a").0);
 }
+
+/// DNS rebinding: a name of somebody else's that leads to this host makes a browser take the daemon for a part of that site.
+#[test]
+fn a_page_that_came_by_a_borrowed_name_runs_nothing() {
+    let evil = "http://evil.example:8080";
+    let ask = |daemon: &Daemon, host: &str, origin: &str| {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let request = agent.post(format!("{}/api/execute", daemon.url)).header("host", host);
+        let request = request.header("origin", origin).header("content-type", "application/json");
+        let mut answer = request.send(r#"{"language": "bash", "code": "echo 1"}"#).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    };
+    let daemon = Daemon::start("");
+    let (status, said) = ask(&daemon, "evil.example:8080", evil);
+    assert_eq!(status, 403, "{said}");
+    assert!(said.contains("server.cors_origins") && said.contains("forbidden"), "{said}");
+    assert_eq!(ask(&daemon, "localhost:8080", "http://localhost:8080").0, 200);
+    let named = Daemon::start(&format!("cors_origins = [{evil:?}]\n---"));
+    assert_eq!(ask(&named, "evil.example:8080", evil).0, 200);
+}
