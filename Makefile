@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PROFILE ?= release
 BINARY := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/sandboxd
 
-.PHONY: help run build deb languages services images image test test-vm test-engines fuzz soak faults lint bench clean
+.PHONY: help run build deb languages services images image test test-vm test-engines fuzz soak faults lint deny bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ lint: ## formatting, clippy with warnings denied, the systemd units
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@make/units.sh
+
+deny: ## licences, sources and known vulnerabilities of everything that is linked; needs cargo-deny
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny check
 
 bench: languages build ## ratios to a bare spawn, in one run
 	$(BINARY) bench

@@ -206,3 +206,28 @@ fn every_link_of_the_documentation_leads_somewhere() {
     }
     assert_none(complaints);
 }
+
+/// What `cargo deny` finds more takes a network and minutes.
+#[test]
+fn every_crate_comes_from_one_registry_with_its_digest() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let mut complaints = Vec::new();
+    let mut count = 0;
+    for package in lock.split("[[package]]\n").skip(1) {
+        let field = |name: &str| {
+            let line = package.lines().find_map(|line| line.strip_prefix(&format!("{name} = \"")));
+            line.map(|line| line.trim_end_matches('"'))
+        };
+        let name = field("name").unwrap();
+        let Some(source) = field("source") else { continue };
+        if !source.starts_with("registry+https://github.com/rust-lang/crates.io-index") {
+            complaints.push(format!("{name}: from {source}"));
+        }
+        if field("checksum").is_none_or(|digest| digest.len() != 64) {
+            complaints.push(format!("{name}: has no digest"));
+        }
+        count += 1;
+    }
+    assert!(count > 100, "only {count} crates");
+    assert_none(complaints);
+}
