@@ -13,6 +13,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    docker,
     engines::{eventually, skip, succeed},
     faults::cgroups,
     support::{BINARY, Daemon, assert_status, configuration, free_port},
@@ -188,6 +189,26 @@ fn a_cgroup_that_does_not_go_harms_nobody_and_goes_with_a_later_start() {
     assert!(log.contains("EBUSY") || log.contains("busy"), "{ended}: {log}");
     let again = Daemon::start("");
     assert_eq!(cgroups(&instance), Vec::<String>::new(), "{}", again.log());
+}
+
+/// A guest kernel's memory can be limited in its cgroup alone.
+#[test]
+fn gvisor_without_leave_to_write_cgroups_is_told_before_the_start() {
+    const SCRIPT: &str = "for point in /sys/fs/cgroup /sys/fs/cgroup/memory; do \
+        mountpoint -q $point && mount -o remount,bind,ro $point; done; exec \"$0\" doctor";
+    if !is_root() || !docker::answers() || !docker::has_runtime("runsc") {
+        return;
+    }
+    let doctor = |command: &mut Command| {
+        let command = command.env("SANDBOXD_RUNTIMES__DOCKER__KIND", "docker");
+        let output = command.env("SANDBOXD_RUNTIMES__DOCKER__OCI_RUNTIME", "runsc").output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let memory = |said: String| said.lines().find(|line| line.contains("limit memory")).map(str::to_owned);
+    let held = memory(doctor(Command::new(BINARY).arg("doctor"))).unwrap();
+    assert!(held.starts_with("ok ") && held.ends_with("held"), "{held}");
+    let said = memory(doctor(Command::new("unshare").args(["--mount", "sh", "-c", SCRIPT, BINARY]))).unwrap();
+    assert!(said.starts_with("missing ") && said.contains("gvisor.conf"), "{said}");
 }
 
 fn soon_works(daemon: &Daemon) {

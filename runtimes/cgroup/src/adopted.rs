@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result, Step},
     files::open_file,
     group::{Group, Limits, Usage},
-    layout::{Controller, Mount, Version},
+    layout::{Controller, Mount, Version, writable},
     subtree::Branch,
 };
 
@@ -55,6 +55,11 @@ impl Adopted {
             branches.push(Branch { version, controllers, directory });
         }
         Group::of_others(branches, installed).map(Self)
+    }
+
+    /// Whether this process may write limits into groups that others have made; where /proc can't be read, it may not.
+    pub fn can_be_limited() -> bool {
+        fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| writes_memory(&mounts))
     }
 
     pub fn usage(&self) -> Usage {
@@ -113,6 +118,14 @@ fn places(mounts: &str, groups: &str) -> Vec<(Version, Vec<Controller>, PathBuf)
         places.push((Version::V2, open, path));
     }
     places
+}
+
+/// From the text of /proc/self/mounts: the memory controller's, which is v1's where that has it.
+fn writes_memory(mounts: &str) -> bool {
+    let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
+    let v1 = mounts.iter().find(|mount| mount.kind == "cgroup" && mount.options.contains(&"memory"));
+    let v2 = || mounts.iter().find(|mount| mount.kind == "cgroup2");
+    v1.or_else(v2).is_some_and(|mount| writable(&mount.point))
 }
 
 /// The path in the line whose controllers are the ones that are looked for.
@@ -196,6 +209,16 @@ mod tests {
         assert_eq!(place("0::/../../../sandboxd/x\n"), Some(root.path().join("host/sandboxd/x")));
         assert_eq!(place("0::/x\n"), Some(root.path().join("own/x")));
         assert_eq!(place("0::/../../x\n"), None);
+    }
+
+    #[test]
+    fn whether_limits_can_be_written_is_asked_of_the_mount() {
+        let root = tempfile::tempdir().unwrap();
+        let here = root.path().display();
+        assert!(writes_memory(&format!("cgroup2 {here} cgroup2 rw 0 0\n")));
+        let gone = format!("cgroup {here}/gone cgroup rw,memory 0 0\ncgroup2 {here} cgroup2 rw 0 0\n");
+        assert!(!writes_memory(&gone), "what v1 has, v2 has not");
+        assert!(!writes_memory("tmpfs /tmp tmpfs rw 0 0\n"));
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl Layout {
     }
 }
 
-fn writable(path: &Path) -> bool {
+pub(crate) fn writable(path: &Path) -> bool {
     access(path, AccessFlags::W_OK).is_ok()
 }
 

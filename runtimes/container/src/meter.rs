@@ -212,7 +212,7 @@ pub fn host_tasks(tasks: u64, gvisor: bool) -> u64 {
 }
 
 /// No engine can change them, since runsc can't.
-const GVISOR_NEEDS_CGROUPS: &str = "gVisor's limits are changed in its cgroup alone, and this process may not write there: \
+pub(crate) const GVISOR_NEEDS_CGROUPS: &str = "gVisor's limits are changed in its cgroup alone, and this process may not write there: \
      it has to be root, and under systemd gvisor.conf goes beside the drop-in of the engine";
 
 /// For an engine that can't be told otherwise.

@@ -3,12 +3,20 @@
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
+use sandboxd_cgroup::Adopted;
 use sandboxd_contract::{
     KernelLimit, LimitSupport, Probe, Result, Runtime, RuntimeError, Sandbox, SandboxSpec, Stock, Swept,
 };
 use tokio::sync::OnceCell;
 
-use crate::{agent_binary, backend::Backend, owner::Owner, sandbox::ContainerSandbox, yard::Yard};
+use crate::{
+    agent_binary,
+    backend::{Backend, Examined},
+    meter::GVISOR_NEEDS_CGROUPS,
+    owner::Owner,
+    sandbox::ContainerSandbox,
+    yard::Yard,
+};
 
 #[derive(Debug, Clone)]
 pub struct ContainerConfig {
@@ -71,7 +79,8 @@ impl Runtime for ContainerRuntime {
 
     async fn probe(&self) -> Probe {
         match self.yard.examine().await {
-            Ok(examined) => {
+            Ok(mut examined) => {
+                examined.missing.extend(unwritable(&examined));
                 let limits =
                     KernelLimit::ALL.map(|limit| (limit, self.support(limit, &examined.missing))).to_vec();
                 let mut details = examined.details;
@@ -102,4 +111,10 @@ impl Runtime for ContainerRuntime {
     async fn shutdown(&self) -> Result<()> {
         self.yard.close().await
     }
+}
+
+/// The limit of memory of a guest kernel is changed in its cgroup alone: whether that can be done here.
+fn unwritable(examined: &Examined) -> Option<(KernelLimit, String)> {
+    let needed = examined.gvisor && examined.local && !Adopted::can_be_limited();
+    needed.then(|| (KernelLimit::Memory, GVISOR_NEEDS_CGROUPS.to_owned()))
 }
