@@ -71,7 +71,7 @@ pub fn router(
         access,
         cors_origins: server.cors_origins.as_slice().into(),
         body_limits: BodyLimits { max_bytes: server.max_body_bytes, read_timeout: server.body_read_timeout },
-        budget: Budget::default(),
+        budget: Budget::of_this_process(),
         document: openapi::text()?.into(),
     };
     Ok(Router::new()

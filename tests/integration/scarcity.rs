@@ -142,10 +142,7 @@ fn processes_that_run_out_are_told_and_made_again_when_there_are_some() {
     }
     let group = pids.join(format!("scarce-{}", std::process::id()));
     fs::create_dir(&group).unwrap();
-    const SCRIPT: &str = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
-    let mut command = Command::new("sh");
-    command.args(["-c", SCRIPT]).arg(&group).arg(BINARY);
-    let daemon = start(command, "", |_, _| {});
+    let daemon = start(inside(&group), "", |_, _| {});
     fs::write(group.join("pids.max"), "1").unwrap();
     // What was made ahead is used up, and nothing follows.
     let ask = || {
@@ -165,6 +162,41 @@ fn processes_that_run_out_are_told_and_made_again_when_there_are_some() {
     daemon.signal("-TERM");
     assert_eq!(daemon.wait(SOON).code(), Some(0), "{}", daemon.log());
     eventually("an empty group", || fs::remove_dir(&group).is_ok());
+}
+
+/// As many of the largest answers at once as clients like, in a daemon that may have 512 MiB: what it holds follows that.
+#[test]
+fn memory_that_is_short_is_not_overdrawn() {
+    let hierarchy = Path::new("/sys/fs/cgroup/memory");
+    let reason = "no hierarchy of the first version limits memory here";
+    if !is_root() || !(hierarchy.join("cgroup.procs").exists() || skip("scarce memory", reason)) {
+        return;
+    }
+    let group = hierarchy.join(format!("scarce-{}", std::process::id()));
+    fs::create_dir(&group).unwrap();
+    fs::write(group.join("memory.limit_in_bytes"), (512 << 20).to_string()).unwrap();
+    let daemon = start(inside(&group), "---[execution]\nmax_concurrent = 2\n", |_, _| {});
+    let code = "head -c 16777216 /dev/zero | tr '\\0' a";
+    let request = json!({ "language": "bash", "code": code, "limits": { "output_bytes": 16_777_216 } });
+    let statuses: Vec<_> = thread::scope(|scope| {
+        let asking: Vec<_> =
+            (0..40).map(|_| scope.spawn(|| daemon.try_execute(&request).unwrap().status)).collect();
+        asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+    });
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&200), "{statuses:?}");
+    soon_works(&daemon);
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(SOON).code(), Some(0), "{}", daemon.log());
+    eventually("an empty group", || fs::remove_dir(&group).is_ok());
+}
+
+/// The daemon, from its first moment in that group.
+fn inside(group: &Path) -> Command {
+    const SCRIPT: &str = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", SCRIPT]).arg(group).arg(BINARY);
+    command
 }
 
 /// A group that something is mounted on can't be removed: EBUSY.

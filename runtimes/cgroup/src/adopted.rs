@@ -20,6 +20,9 @@ use crate::{
     subtree::Branch,
 };
 
+/// v1 says so much where there is no limit: the largest number of pages that a counter holds.
+const NO_LIMIT_BYTES: u64 = 1 << 60;
+
 /// Another's group. Once it is removed, its counters can't be read any more.
 pub struct Adopted(Group);
 
@@ -90,6 +93,34 @@ impl Adopted {
     /// When this kernel, or the file's mode, does not allow it.
     pub fn reset_memory_peak(&mut self) -> Result<()> {
         self.0.reset_memory_peak()
+    }
+}
+
+/// The least of the memory limits that this process's groups are under, in bytes; `None` without any, or where it can't be
+/// read.
+pub fn own_memory_limit_bytes() -> Option<u64> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    memory_limit(&mounts, &groups)
+}
+
+/// v1 sums up what is above; on v2 each group up to the top has its own: Documentation/admin-guide/cgroup-v2.rst.
+fn memory_limit(mounts: &str, groups: &str) -> Option<u64> {
+    let (version, _, folder) = places(mounts, groups)
+        .into_iter()
+        .find(|(_, controllers, _)| controllers.contains(&Controller::Memory))?;
+    let read = |path: PathBuf| fs::read_to_string(path).ok();
+    match version {
+        Version::V1 => {
+            let statistics = read(folder.join("memory.stat"))?;
+            let line = statistics.lines().find_map(|line| line.strip_prefix("hierarchical_memory_limit "))?;
+            line.parse().ok().filter(|bytes| *bytes < NO_LIMIT_BYTES)
+        }
+        Version::V2 => folder
+            .ancestors()
+            .map_while(|folder| read(folder.join("memory.max")))
+            .filter_map(|text| text.trim().parse().ok())
+            .min(),
     }
 }
 
@@ -219,6 +250,28 @@ mod tests {
         let gone = format!("cgroup {here}/gone cgroup rw,memory 0 0\ncgroup2 {here} cgroup2 rw 0 0\n");
         assert!(!writes_memory(&gone), "what v1 has, v2 has not");
         assert!(!writes_memory("tmpfs /tmp tmpfs rw 0 0\n"));
+    }
+
+    #[test]
+    fn a_process_is_under_the_least_limit_above_it() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("a.slice/memory.max", "4096\n");
+        write("a.slice/b.service/memory.max", "max\n");
+        write("a.slice/c.service/memory.max", "1024\n");
+        let v2 = format!("32 1 0:3 / {} rw - cgroup2 cgroup2 rw\n", root.path().display());
+        assert_eq!(memory_limit(&v2, "0::/a.slice/b.service\n"), Some(4096));
+        assert_eq!(memory_limit(&v2, "0::/a.slice/c.service\n"), Some(1024));
+        assert_eq!(memory_limit(&v2, "0::/\n"), None);
+        write("memory/x/memory.stat", "cache 1\nhierarchical_memory_limit 2048\n");
+        write("memory/y/memory.stat", "hierarchical_memory_limit 9223372036854771712\n");
+        let v1 = format!("30 1 0:1 / {}/memory rw - cgroup cgroup rw,memory\n", root.path().display());
+        assert_eq!(memory_limit(&v1, "4:memory:/x\n"), Some(2048));
+        assert_eq!(memory_limit(&v1, "4:memory:/y\n"), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod group;
 mod layout;
 mod subtree;
 
-pub use adopted::Adopted;
+pub use adopted::{Adopted, own_memory_limit_bytes};
 pub use error::{Error, Result};
 pub use group::{Group, Limits, Usage};
 pub use layout::{Controller, Layout, Version};

@@ -180,7 +180,7 @@ async fn a_pipeline_is_answered_in_turn() {
 #[tokio::test]
 async fn memory_for_requests_and_answers_has_an_end() {
     let house = house();
-    let budget = crate::http::budget::Budget::default();
+    let budget = crate::http::budget::Budget::of_this_process();
     let full = budget.hold(512 << 20);
     let limits = BodyLimits { max_bytes: 1 << 20, read_timeout: Duration::from_secs(1) };
     let ask = || async {
