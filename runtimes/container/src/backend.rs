@@ -76,9 +76,9 @@ pub trait Handle: Send + Sync + 'static {
     }
 
     /// Whether the engine has told that something in it was killed for memory, as far as it was heard by now; costs no
-    /// call. Only for an engine on another host: here the cgroup says it first.
-    fn saw_out_of_memory(&self) -> bool {
-        false
+    /// call. `None` where it is not listened to: here the cgroup says it first.
+    fn saw_out_of_memory(&self) -> Option<bool> {
+        None
     }
 
     /// Kills everything in it and removes all of it; idempotent, also when parts are gone.

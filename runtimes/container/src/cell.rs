@@ -210,7 +210,7 @@ impl Cell {
     /// Of a container whose cgroup can't be read. CPU time is asked for beside, since that may take a second and nobody
     /// shall wait: as long as the program runs, it has used so much at least. How much in the end is not known.
     fn from_afar(self: &Arc<Self>) -> Facts {
-        let oom_kills = Some(u64::from(self.handle.saw_out_of_memory()));
+        let oom_kills = self.handle.saw_out_of_memory().map(u64::from);
         if self.is_over() {
             return Facts { oom_kills, ..Facts::default() };
         }

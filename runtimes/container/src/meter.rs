@@ -115,7 +115,7 @@ impl Meter {
 
     /// Whether the kernel has killed something for memory since the start, as far as the cgroup can still say.
     pub(crate) fn out_of_memory(&self) -> bool {
-        let Some(group) = &self.group else { return self.handle.saw_out_of_memory() };
+        let Some(group) = &self.group else { return self.handle.saw_out_of_memory() == Some(true) };
         let mut group = locked(group);
         if let Some(kills) = group.adopted.oom_kills() {
             group.last.oom_kills = Some(kills);
@@ -127,7 +127,8 @@ impl Meter {
     /// A program was killed, and not by us. Where only the engine tells of memory, its word may come a moment after the end.
     pub(crate) async fn hear_why(&self) {
         let deadline = Instant::now() + WORD_PATIENCE;
-        while self.group.is_none() && !self.handle.saw_out_of_memory() && Instant::now() < deadline {
+        let may_come = || self.group.is_none() && self.handle.saw_out_of_memory() == Some(false);
+        while may_come() && Instant::now() < deadline {
             tokio::time::sleep(WORD_POLL).await;
         }
     }

@@ -61,8 +61,8 @@ impl Handle for DockerHandle {
             .map_err(|failure| failure.into_runtime(OPERATION))
     }
 
-    fn saw_out_of_memory(&self) -> bool {
-        self.engine.memory_events.as_ref().is_some_and(|events| events.saw(&self.container))
+    fn saw_out_of_memory(&self) -> Option<bool> {
+        self.engine.memory_events.as_ref().map(|events| events.saw(&self.container))
     }
 
     async fn witness(&self) -> Result<Witness> {
