@@ -125,7 +125,8 @@ impl Daemon {
     }
 
     fn await_answer(&self, path: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let patience = Duration::from_secs(60) * slack();
+        let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
                 panic!("the daemon ended with {status}:\n{}", self.log());
@@ -136,7 +137,7 @@ impl Daemon {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        panic!("the daemon is not ready after 60 s:\n{}", self.log());
+        panic!("the daemon is not ready after {patience:?}:\n{}", self.log());
     }
 
     /// Its one runtime's name.
@@ -253,6 +254,11 @@ fn prepared() -> &'static str {
         assert!(prepare.status.success(), "{prepare:?}");
     });
     FOLDER
+}
+
+/// How many times slower than usual everything may be: in an emulated machine.
+pub(crate) fn slack() -> u32 {
+    std::env::var("SANDBOXD_TEST_SLACK").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 pub(crate) fn free_port() -> u16 {

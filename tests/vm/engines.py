@@ -110,14 +110,25 @@ def all_hold(kind):
     killed()
 
 
-def conforms(kind):
-    """The conformance suite as root, with nothing of the daemon's between it and the engine."""
-    environment = {**os.environ, "CI": "1", "SANDBOXD_TEST_OCI_RUNTIMES": "runc", "SANDBOXD_TEST_SLACK": "20"}
-    done = subprocess.run(f"/conformance-{kind}", env=environment, capture_output=True, text=True)
+def tests_pass(*command, **environment):
+    """As root, with nothing of the service's between them and the engine."""
+    environment = {**os.environ, "CI": "1", "SANDBOXD_TEST_SLACK": "20", **environment}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     result = re.search(r"^test result: .*$", done.stdout, re.M)
     assert done.returncode == 0 and result, done.stdout + done.stderr
     print(f"    {result[0]}")
     wait_for("nothing left", lambda: not any(left()))
+
+
+def conforms(kind):
+    tests_pass(f"/conformance-{kind}", SANDBOXD_TEST_OCI_RUNTIMES="runc")
+
+
+def keeps_the_contract(kind):
+    """What a client sees, by the tests whose languages are here."""
+    others = "compile,compiled,no_further_descriptor,requests_that_can_not_be_believed"
+    topics = {"CONTRACT_CASES": "limits::,execute::,collect::,errors::", "CONTRACT_WITHOUT": others}
+    tests_pass("/contract", "--nocapture", f"everywhere::{kind}_with_runc_is_no_other", **topics)
 
 
 def check_engines_start():
@@ -142,12 +153,20 @@ def check_docker_conforms():
     conforms("docker")
 
 
+def check_docker_keeps_the_contract():
+    keeps_the_contract("docker")
+
+
 def check_containerd_holds():
     all_hold("containerd")
 
 
 def check_containerd_conforms():
     conforms("containerd")
+
+
+def check_containerd_keeps_the_contract():
+    keeps_the_contract("containerd")
 
 
 main("the engines", globals())

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # engines.sh SUITE...: Debian 12 (bookworm) or 13 (trixie) with the Docker, containerd and runc of that Debian, its own
 # kernel and systemd, in an emulated machine in which our package is installed; what is tried there is in service.py
-# and engines.py, and the conformance suite of both engines with runc. The image of the language is the one that this host's Docker has.
+# and engines.py, the conformance suite and the tests of the HTTP contract of both engines with runc. The images of the
+# languages are those that this host's Docker has.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/vm/machine.sh
@@ -23,7 +24,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/payload"
 package=$(package)
-make/images.sh "$cache/sandboxd" python
+make/images.sh "$cache/sandboxd" python bash
 install -D -m 644 "$package" "$work/over/sandboxd.deb"
 install -D -m 644 -t "$work/over/etc/systemd/system" tests/vm/check.service
 install -m 755 tests/vm/check.sh "$work/over/check"
@@ -32,8 +33,11 @@ install -m 644 systemd/{docker,containerd}.conf "$work/over/"
 for kind in docker containerd; do
   strip -o "$work/over/conformance-$kind" "$(test_program "sandboxd-$kind" conformance)"
 done
+# Where the tests look for the daemon is in them.
+install -D "$cache/sandboxd" "$work/over$(realpath "${CARGO_TARGET_DIR:-target}")/debug/sandboxd"
+strip -o "$work/over/contract" "$(test_program sandboxd integration)"
 curl -fsS --unix-socket /var/run/docker.sock -o "$work/payload/images.tar" \
-  "http://docker/images/get?names=sandboxd/python:latest"
+  "http://docker/images/get?names=sandboxd/python:latest&names=sandboxd/bash:latest"
 for suite in "$@"; do
   echo "== $suite"
   debian "$suite" "$suite" 3G systemd,systemd-sysv,python3,dbus,kmod,docker.io,containerd,runc,iptables,apparmor "$hook"
