@@ -124,10 +124,13 @@ def conforms(kind):
     tests_pass(f"/conformance-{kind}", SANDBOXD_TEST_OCI_RUNTIMES="runc")
 
 
+# What a client sees, by the tests whose languages are here.
+CONTRACT = ["limits::", "execute::", "collect::", "errors::"]
+OTHER_LANGUAGES = ["compile", "no_further_descriptor", "requests_that_can_not_be_believed", "a_fork_bomb_is_gone_soon"]
+
+
 def keeps_the_contract(kind):
-    """What a client sees, by the tests whose languages are here."""
-    others = "compile,compiled,no_further_descriptor,requests_that_can_not_be_believed"
-    topics = {"CONTRACT_CASES": "limits::,execute::,collect::,errors::", "CONTRACT_WITHOUT": others}
+    topics = {"CONTRACT_CASES": ",".join(CONTRACT), "CONTRACT_WITHOUT": ",".join(OTHER_LANGUAGES)}
     tests_pass("/contract", "--nocapture", f"everywhere::{kind}_with_runc_is_no_other", **topics)
 
 
@@ -143,6 +146,11 @@ def check_engines_start():
         docker("POST", "/images/load", images, os.path.getsize(IMAGES))
     os.environ["SANDBOXD_RUNTIMES__CONTAINERD__KIND"] = "containerd"
     run("sandboxd", "images", "import", IMAGES)
+
+
+def check_native_keeps_the_contract():
+    without = [word for part in OTHER_LANGUAGES for word in ("--skip", part)]
+    tests_pass("/contract", "--nocapture", "--test-threads=2", *CONTRACT, *without)
 
 
 def check_docker_holds():
