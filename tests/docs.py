@@ -20,7 +20,7 @@ import time
 import urllib.request
 
 READY = "http://127.0.0.1:8080/readyz"
-PATIENCE_S = 300
+PATIENCE_S = 900
 SERVES = re.compile(r"(make run|(\S+=\S+ )*sandboxd serve)\b")
 BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)^```$", re.M | re.S)
 REPOSITORY = pathlib.Path(__file__).parent.parent
