@@ -258,7 +258,7 @@ fn prepared() -> &'static str {
 
 /// How many times slower than usual everything may be: in an emulated machine.
 pub(crate) fn slack() -> u32 {
-    std::env::var("SANDBOXD_TEST_SLACK").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+    std::env::var("TEST_SLACK").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 pub(crate) fn free_port() -> u16 {

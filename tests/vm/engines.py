@@ -112,7 +112,7 @@ def all_hold(kind):
 
 def tests_pass(*command, **environment):
     """As root, with nothing of the service's between them and the engine."""
-    environment = {**os.environ, "CI": "1", "SANDBOXD_TEST_SLACK": "20", **environment}
+    environment = {**os.environ, "CI": "1", "TEST_SLACK": "20", **environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     result = re.search(r"^test result: .*$", done.stdout, re.M)
     assert done.returncode == 0 and result, done.stdout + done.stderr

@@ -1,6 +1,6 @@
 #!/usr/bin/busybox sh
 # The suite as root, then as a user with a delegated cgroup.
-export PATH=/usr/bin:/usr/sbin CI=true SANDBOXD_TEST_SLACK=20
+export PATH=/usr/bin:/usr/sbin CI=true TEST_SLACK=20
 b=/usr/bin/busybox
 $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
