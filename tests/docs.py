@@ -120,6 +120,9 @@ def run_page(place, page):
     return count
 
 
+# A make that has called us is none of the pages' business.
+for name in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS"]:
+    os.environ.pop(name, None)
 place, pages = sys.argv[1], [pathlib.Path(page).resolve() for page in sys.argv[2:]]
 total = sum(run_page(place, page) for page in pages)
 assert total, f"no commands for {place}"

@@ -96,7 +96,10 @@ fn a_disk_that_becomes_read_only_costs_no_answer() {
 
 #[test]
 fn limits_that_this_process_can_not_give_are_told_before_the_start() {
-    let output = Command::new("prlimit").args(["--nofile=100:100", BINARY, "serve"]).output().unwrap();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=100:100", BINARY, "serve"]).env("SANDBOXD_SERVER__LISTEN", listen);
+    let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(69), "{said}");
     assert!(said.contains("lower open_files in the maxima"), "{said}");
