@@ -222,8 +222,11 @@ fn a_cgroup_that_does_not_go_harms_nobody_and_goes_with_a_later_start() {
     succeed("umount", &[&busy]);
     assert_eq!(left, [busy], "only what is in use stays");
     assert!(log.contains("EBUSY") || log.contains("busy"), "{ended}: {log}");
-    let again = Daemon::start("");
-    assert_eq!(cgroups(&instance), Vec::<String>::new(), "{}", again.log());
+    // Whoever else starts meanwhile sweeps as well, and holds a group's lock for that moment.
+    eventually("a start that removes it", || {
+        drop(Daemon::start(""));
+        cgroups(&instance).is_empty()
+    });
 }
 
 /// A guest kernel's memory can be limited in its cgroup alone.
@@ -252,5 +255,6 @@ fn soon_works(daemon: &Daemon) {
             .try_execute(&json!({ "language": "bash", "code": "echo 42" }))
             .is_ok_and(|answer| answer.status == 200 && answer.json()["stdout"] == "42\n")
     });
-    assert_eq!(daemon.get("/readyz").status, 200);
+    // One program ran; what others have left behind may still be on its way out.
+    eventually("readiness", || daemon.get("/readyz").status == 200);
 }
