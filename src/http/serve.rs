@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -113,6 +114,19 @@ pub(super) struct Door {
     cut: CancellationToken,
 }
 
+/// Of the descriptors that this process may have: sandboxes need theirs, and a place is made by closing what is idle, which
+/// a failed accept does not do.
+fn descriptors_for_connections() -> usize {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(most, _)| room_of(most))
+}
+
+/// Half of few, nearly all of many.
+fn room_of(descriptors: u64) -> usize {
+    const FOR_ALL_ELSE: u64 = 4096;
+    let room = (descriptors / 2).max(descriptors.saturating_sub(FOR_ALL_ELSE));
+    usize::try_from(room).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
+}
+
 impl Door {
     pub(super) fn new(
         live: Live,
@@ -125,7 +139,7 @@ impl Door {
             live,
             builder: builder(server.header_read_timeout),
             header_read_timeout: server.header_read_timeout,
-            places: Arc::new(Semaphore::new(server.max_connections)),
+            places: Arc::new(Semaphore::new(server.max_connections.min(descriptors_for_connections()))),
             idle: Arc::default(),
             metrics,
             connections: TaskTracker::new(),
@@ -285,5 +299,18 @@ impl Accept for NamedSocket {
         let (stream, _) = self.listener.accept().await?;
         let peer = Peer::Unix(stream.peer_cred().ok().map(|credentials| credentials.uid()));
         Ok((stream, peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_all_else() {
+        assert_eq!(room_of(100), 50);
+        assert_eq!(room_of(20_000), 15_904);
+        assert_eq!(room_of(0), 1);
+        assert_eq!(room_of(u64::MAX), Semaphore::MAX_PERMITS);
     }
 }
