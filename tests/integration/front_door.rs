@@ -6,6 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::{
+    engines::eventually,
     load::peak_bytes,
     support::{Daemon, assert_status},
 };
@@ -40,8 +41,8 @@ fn ten_thousand_that_say_nothing_cost_little() {
     let crowd = crowd(&daemon);
     assert_works(&daemon);
     let open = |metrics: &str| metrics.lines().any(|line| line.starts_with("sandboxd_http_connections 100"));
-    let metrics = daemon.get("/metrics").body;
-    assert!(open(&metrics), "{metrics}");
+    // A busy host takes them in a moment later than they are made.
+    eventually("ten thousand connections", || open(&daemon.get("/metrics").body));
     let each = (peak_bytes(daemon.pid()) - before) / CROWD as u64;
     assert!(each < 24 << 10, "{each} bytes for each connection");
     drop(crowd);
