@@ -142,3 +142,18 @@ fn a_configuration_that_is_not_there() {
     assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("/nonexistent/config.toml"));
 }
+
+/// As `sandboxd doctor | head -n 1` does.
+#[test]
+fn a_reader_that_has_enough_is_no_failure_to_tell_of() {
+    let mut child = Command::new(BINARY)
+        .args(["languages", "--packages"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(141), String::new()));
+}
