@@ -40,7 +40,7 @@ curl -fsS --unix-socket /var/run/docker.sock -o "$work/payload/images.tar" \
   "http://docker/images/get?names=sandboxd/python:latest&names=sandboxd/bash:latest"
 for suite in "$@"; do
   echo "== $suite"
-  debian "$suite" "$suite" 3G systemd,systemd-sysv,python3,dbus,kmod,docker.io,containerd,runc,iptables,apparmor "$hook"
+  debian "$suite" "$suite" 3G systemd,systemd-sysv,python3,dbus,kmod,docker.io,containerd,runc,iptables,apparmor,procps "$hook"
   # By now the tools that make it are there.
   [ -e "$work/payload.ext4" ] || disk "$work/payload" 512M "$work/payload.ext4"
   initrd "$work/initrd.gz" "$cache/$suite/modules" "$work/over"
