@@ -36,7 +36,7 @@ fetch_runsc_backports() {
   [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ] || return 0
   local mirror
   mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Identifier: Packages' |
-    awk '$2 == "bookworm" { print $1; exit }')
+    awk '$2 == "bookworm" && !found++ { print $1 }')
   [ -n "$mirror" ] || return 0
   local apt=$here/apt
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$folder"
@@ -44,6 +44,7 @@ fetch_runsc_backports() {
   local options=(
     -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root
+    -o Acquire::Retries=5
   )
   echo "Fetching the runsc of bookworm-backports"
   if apt-get -qq "${options[@]}" update &&
@@ -53,6 +54,7 @@ fetch_runsc_backports() {
   else
     rm -rf "$folder" "$folder.new"
     echo "The newer runsc can't be had; the tests do without." >&2
+    [ -z "${CI:-}" ]
   fi
   rm -rf "$apt"
 }

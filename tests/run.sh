@@ -32,6 +32,10 @@ if [ -n "$(daemons)" ]; then
   daemons
   status=1
 fi
+# Why, once more and together: what failed stands far above.
+{ grep -oP '^test \K\S+(?= \.\.\. FAILED$)' "$log" || true; } | sort -u | while read -r name; do
+  grep -F -A 15 "thread '$name' " "$log" | grep -v '^test ' | cut -c 1-2000 || true
+done
 awk -v skipped="$skipped" '
   /^test result:/ { passed += $4; failed += $6 }
   END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }
