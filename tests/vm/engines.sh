@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
-# engines.sh SUITE...: Debian 12 (bookworm) or 13 (trixie) with the Docker, containerd and runc of that Debian, its own
-# kernel and systemd, in an emulated machine in which our package is installed; what is tried there is in service.py
-# and engines.py, the conformance suite and the tests of the HTTP contract of both engines with runc. The images of the
-# languages are those that this host's Docker has.
+# engines.sh SUITE...: Debian 12 (bookworm), 13 (trixie) or the next one (forky) with the Docker, containerd and runc of
+# that Debian, its own kernel and systemd, in an emulated machine in which our package is installed; what is tried there
+# is in service.py and engines.py, the conformance suite and the tests of the HTTP contract of both engines with runc.
+# The images of the languages are those that this host's Docker has.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/vm/machine.sh
 
-# The kernel of the suite, unpacked and not installed, since no boot loader is there.
+# The kernel of the suite, unpacked and not installed, since no boot loader is there. Since Debian 14 it comes in parts.
 hook='chroot "$1" sh -ec "
   cd /tmp
-  apt-get -qq download \$(apt-cache depends linux-image-cloud-amd64 |
-    sed -n \"s/^ *Depends: \(linux-image-[0-9].*\)/\1/p\" | head -n 1)
-  dpkg-deb -x linux-image*.deb kernel
-  cp kernel/boot/vmlinuz-* /boot/vmlinuz
+  needs() { apt-cache depends \$1 | sed -n \"s/^ *Depends: \(linux-\(image\|binary\|modules\)-[0-9].*\)/\1/p\"; }
+  image=\$(needs linux-image-cloud-amd64 | head -n 1)
+  apt-get -qq download \$image \$(needs \$image)
+  for part in linux-*.deb; do dpkg-deb -x \$part kernel; done
+  cp \$(find kernel -name \"vmlinuz*\" -type f | head -n 1) /boot/vmlinuz
   if [ -d kernel/usr/lib/modules ]; then cp -a kernel/usr/lib/modules /usr/lib/; else cp -a kernel/lib/modules /usr/lib/; fi
-  rm -rf kernel linux-image*.deb
+  rm -rf kernel linux-*.deb
   depmod \$(ls /usr/lib/modules | head -n 1)
   systemctl disable --quiet docker.service docker.socket containerd.service"'
 
