@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use sandboxd_container::{Backend, ContainerConfig, ContainerRuntime, ImageError, ImageStore};
+use sandboxd_container::{Backend, ContainerConfig, ContainerRuntime, ImageError, ImageStore, ReadyPolicy};
 use sandboxd_containerd::{CgroupDriver, ContainerdBackend, ContainerdConfig, ContainerdImages};
 use sandboxd_contract::{Result, Runtime, Stock};
 use sandboxd_docker::{DockerBackend, DockerConfig, DockerImages};
@@ -30,7 +30,11 @@ pub(crate) fn start(
         let container = ContainerConfig {
             state_dir: config.state_dir.join(CONTAINERS),
             engine,
-            warm: if stay == Stay::Long { pool.warm } else { 0 },
+            ready: ReadyPolicy {
+                warm: if stay == Stay::Long { pool.ready.warm } else { 0 },
+                max_ready: pool.ready.max_ready,
+                max_memory_bytes: pool.ready.max_memory_bytes,
+            },
             allow_missing: pool.allow_missing.clone(),
             stock: Arc::clone(&stock),
         };

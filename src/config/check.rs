@@ -11,24 +11,25 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::layers::Layers;
 use super::shape::{
     AuthShape, CacheShape, ExecutionShape, ExecutorsShape, FileShape, LimitsShape, LogShape, PolicyShape,
-    ServerShape,
+    PoolShape, ServerShape,
 };
 use super::{
     Auth, Cache, Config, ConfigError, Execution, ListenAddress, Log, LogFormat, RuntimeConfig, Server,
-    Surroundings, TlsFiles, runtimes,
+    Surroundings, TlsFiles,
+    runtimes::{self, Common},
 };
 use crate::engine::{LimitName, LimitPolicy, Limits};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_RUNTIME: &str = "native";
 const DAY_MS: u64 = 24 * 3600 * 1000;
-const TIB: u64 = 1 << 40;
+pub(super) const TIB: u64 = 1 << 40;
 
 pub(super) fn config(layers: Layers, surroundings: &Surroundings) -> Result<Config, ConfigError> {
     let mut check = Check { layers, surroundings };
     let written: FileShape = check.layers.root();
     let max_concurrent = check.max_concurrent(written.execution.max_concurrent);
-    let runtimes = check.runtimes(written.runtimes, max_concurrent);
+    let runtimes = check.runtimes(written.runtimes, &written.pool, max_concurrent);
     let state_dir = check.state_dir(written.state_dir);
     let server = check.server(written.server);
     let config = Config {
@@ -80,7 +81,7 @@ impl Check<'_> {
         }
     }
 
-    fn count(&mut self, path: &str, written: Option<i64>, number: &Number) -> usize {
+    pub(super) fn count(&mut self, path: &str, written: Option<i64>, number: &Number) -> usize {
         usize::try_from(self.number(path, written, number)).unwrap_or(usize::MAX)
     }
 
@@ -341,11 +342,13 @@ impl Check<'_> {
     fn runtimes(
         &mut self,
         written: Option<BTreeMap<String, Table>>,
+        pool: &PoolShape,
         max_concurrent: usize,
     ) -> Vec<Option<RuntimeConfig>> {
+        let common = Common { max_concurrent, ready: runtimes::ready(self, pool) };
         match written {
             None => vec![Some(runtimes::built_in(DEFAULT_RUNTIME, max_concurrent))],
-            Some(tables) => runtimes::all(self, tables, max_concurrent),
+            Some(tables) => runtimes::all(self, tables, &common),
         }
     }
 }

@@ -224,9 +224,19 @@ pub struct ContainerdSettings {
 /// What runtimes that keep containers have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolSettings {
-    /// Sandboxes kept ready for each executor.
-    pub warm: usize,
+    pub ready: ReadySettings,
     pub allow_missing: Vec<KernelLimit>,
+}
+
+/// What a runtime keeps ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadySettings {
+    /// Sandboxes for each executor that is asked for; 0 keeps nothing ready.
+    pub warm: usize,
+    /// Of all executors, however many are asked for.
+    pub max_ready: usize,
+    /// That those hold.
+    pub max_memory_bytes: u64,
 }
 
 /// What built-in defaults depend on. A value, so that tests need no environment of their own.

@@ -8,9 +8,12 @@ use sandboxd_contract::KernelLimit;
 use sandboxd_native::NativeConfig;
 use toml::{Table, Value};
 
-use super::check::{Check, Number};
-use super::shape::{ContainerdShape, DockerShape, NativeShape};
-use super::{ContainerdSettings, DockerSettings, NativeSettings, PoolSettings, RuntimeConfig, RuntimeKind};
+use super::check::{Check, Number, TIB};
+use super::shape::{ContainerdShape, DockerShape, NativeShape, PoolShape};
+use super::{
+    ContainerdSettings, DockerSettings, NativeSettings, PoolSettings, ReadySettings, RuntimeConfig,
+    RuntimeKind,
+};
 
 const MAX_NAME_BYTES: usize = 32;
 
@@ -19,11 +22,30 @@ const KINDS: [&str; 3] = ["native", "docker", "containerd"];
 /// Sandboxes kept ready for each executor: each is a container that waits.
 const WARM: Number = Number { default: 2, min: 0, max: 64, unit: "sandboxes for each executor" };
 
+const MAX_READY: Number = Number { default: 32, min: 0, max: 1024, unit: "sandboxes of one runtime" };
+
 const DOCKER_HOST: &str = "unix:///var/run/docker.sock";
 const CONTAINERD_ADDRESS: &str = "/run/containerd/containerd.sock";
 const CONTAINERD_NAMESPACE: &str = "sandboxd";
 const SNAPSHOTTER: &str = "overlayfs";
 const OCI_RUNTIME: &str = "runc";
+
+/// What the tables of all runtimes depend on.
+pub(super) struct Common {
+    pub max_concurrent: usize,
+    /// Which `warm` of each completes.
+    pub ready: ReadySettings,
+}
+
+/// `[pool]`.
+pub(super) fn ready(check: &mut Check<'_>, written: &PoolShape) -> ReadySettings {
+    let memory = Number { default: 1 << 30, min: 0, max: TIB, unit: "bytes of one runtime" };
+    ReadySettings {
+        warm: 0,
+        max_ready: check.count("pool.max_ready", written.max_ready, &MAX_READY),
+        max_memory_bytes: check.number("pool.max_memory_bytes", written.max_memory_bytes, &memory),
+    }
+}
 
 /// The runtime of a configuration that names none.
 pub(super) fn built_in(name: &str, max_concurrent: usize) -> RuntimeConfig {
@@ -40,12 +62,12 @@ pub(super) fn built_in(name: &str, max_concurrent: usize) -> RuntimeConfig {
 pub(super) fn all(
     check: &mut Check<'_>,
     tables: BTreeMap<String, Table>,
-    max_concurrent: usize,
+    common: &Common,
 ) -> Vec<Option<RuntimeConfig>> {
     if tables.is_empty() {
         check.layers.complain("runtimes", "has no runtime in it");
     }
-    let read = |(name, table)| runtime(check, name, table, max_concurrent);
+    let read = |(name, table)| runtime(check, name, table, common);
     let runtimes: Vec<_> = tables.into_iter().map(read).collect();
     refuse_shared_users(check, &runtimes);
     runtimes
@@ -72,12 +94,7 @@ fn refuse_shared_users(check: &mut Check<'_>, runtimes: &[Option<RuntimeConfig>]
     }
 }
 
-fn runtime(
-    check: &mut Check<'_>,
-    name: String,
-    table: Table,
-    max_concurrent: usize,
-) -> Option<RuntimeConfig> {
+fn runtime(check: &mut Check<'_>, name: String, table: Table, common: &Common) -> Option<RuntimeConfig> {
     let prefix = format!("runtimes.{name}");
     if !is_name(&name) {
         let message =
@@ -94,15 +111,15 @@ fn runtime(
     let kind = match kind.as_deref() {
         Some("native") => {
             let written: NativeShape = check.layers.read(table, &prefix);
-            RuntimeKind::Native(native(check, &prefix, written, max_concurrent))
+            RuntimeKind::Native(native(check, &prefix, written, common.max_concurrent))
         }
         Some("docker") => {
             let written: DockerShape = check.layers.read(table, &prefix);
-            RuntimeKind::Docker(docker(check, &prefix, written))
+            RuntimeKind::Docker(docker(check, &prefix, written, common))
         }
         Some("containerd") => {
             let written: ContainerdShape = check.layers.read(table, &prefix);
-            RuntimeKind::Containerd(containerd(check, &prefix, written))
+            RuntimeKind::Containerd(containerd(check, &prefix, written, common))
         }
         Some(other) => {
             check.layers.complain(&kind_path, &format!("{other:?} is no kind: {}", KINDS.join(", ")));
@@ -149,7 +166,7 @@ fn native(
     }
 }
 
-fn docker(check: &mut Check<'_>, prefix: &str, written: DockerShape) -> DockerSettings {
+fn docker(check: &mut Check<'_>, prefix: &str, written: DockerShape, common: &Common) -> DockerSettings {
     let host = written.host.unwrap_or_else(|| DOCKER_HOST.to_owned());
     let is_address = match host.split_once("://") {
         Some(("unix", path)) => path.starts_with('/'),
@@ -164,12 +181,17 @@ fn docker(check: &mut Check<'_>, prefix: &str, written: DockerShape) -> DockerSe
     }
     DockerSettings {
         oci_runtime: word(check, &format!("{prefix}.oci_runtime"), written.oci_runtime, OCI_RUNTIME),
-        pool: pool(check, prefix, written.warm, written.allow_missing),
+        pool: pool(check, prefix, common, written.warm, written.allow_missing),
         host,
     }
 }
 
-fn containerd(check: &mut Check<'_>, prefix: &str, written: ContainerdShape) -> ContainerdSettings {
+fn containerd(
+    check: &mut Check<'_>,
+    prefix: &str,
+    written: ContainerdShape,
+    common: &Common,
+) -> ContainerdSettings {
     let address = written.address.unwrap_or_else(|| CONTAINERD_ADDRESS.to_owned());
     let oci_runtime = match written.oci_runtime {
         Some(path) if path.starts_with('/') => path,
@@ -181,7 +203,7 @@ fn containerd(check: &mut Check<'_>, prefix: &str, written: ContainerdShape) -> 
         oci_runtime,
         snapshotter: word(check, &format!("{prefix}.snapshotter"), written.snapshotter, SNAPSHOTTER),
         cgroup_driver: cgroup_driver(check, &format!("{prefix}.cgroup_driver"), written.cgroup_driver),
-        pool: pool(check, prefix, written.warm, written.allow_missing),
+        pool: pool(check, prefix, common, written.warm, written.allow_missing),
     }
 }
 
@@ -200,12 +222,12 @@ fn cgroup_driver(check: &mut Check<'_>, path: &str, written: Option<String>) -> 
 fn pool(
     check: &mut Check<'_>,
     prefix: &str,
+    common: &Common,
     warm: Option<i64>,
     missing: Option<Vec<String>>,
 ) -> PoolSettings {
-    let warm = check.number(&format!("{prefix}.warm"), warm, &WARM);
     PoolSettings {
-        warm: usize::try_from(warm).unwrap_or(usize::MAX),
+        ready: ReadySettings { warm: check.count(&format!("{prefix}.warm"), warm, &WARM), ..common.ready },
         allow_missing: allow_missing(check, &format!("{prefix}.allow_missing"), missing),
     }
 }

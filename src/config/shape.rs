@@ -28,6 +28,8 @@ pub(super) struct FileShape {
     #[serde(deserialize_with = "object")]
     pub(super) cache: CacheShape,
     #[serde(deserialize_with = "object")]
+    pub(super) pool: PoolShape,
+    #[serde(deserialize_with = "object")]
     pub(super) log: LogShape,
     /// By name; which keys each may have depends on its kind, so that the tables are read later.
     pub(super) runtimes: Option<BTreeMap<String, Table>>,
@@ -114,6 +116,14 @@ pub(super) struct ExecutorsShape {
 pub(super) struct CacheShape {
     pub(super) max_bytes: Option<i64>,
     pub(super) folder: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PoolShape {
+    pub(super) max_ready: Option<i64>,
+    pub(super) max_memory_bytes: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -106,7 +106,7 @@ fn stated_ranges() -> Vec<(String, String, i64, i64)> {
 #[test]
 fn the_ranges_of_the_example_are_those_that_are_held() {
     let ranges = stated_ranges();
-    assert_eq!(ranges.len(), 21, "{ranges:#?}");
+    assert_eq!(ranges.len(), 23, "{ranges:#?}");
     for (table, key, low, high) in ranges {
         let kind = if table.starts_with("runtimes") { "kind = \"native\"\n" } else { "" };
         let load = |value: i64| load_text(&format!("[{table}]\n{kind}{key} = {value}\n"), &[]);
@@ -217,9 +217,9 @@ dirs = ["executors"]
             "SANDBOXD_LIMITS__MAX__PROCESSES: limits.max is no table",
             "config.toml: limits.max: is not allowed: integer `3`, expected a table",
             "SANDBOXD_NO__OTHER: no such key `no`, expected one of `state_dir`, `server`, `auth`, `execution`, `limits`, \
-             `compile_limits`, `executors`, `cache`, `log`, `runtimes`",
+             `compile_limits`, `executors`, `cache`, `pool`, `log`, `runtimes`",
             "SANDBOXD_NO__SUCH: no such key `no`, expected one of `state_dir`, `server`, `auth`, `execution`, `limits`, \
-             `compile_limits`, `executors`, `cache`, `log`, `runtimes`",
+             `compile_limits`, `executors`, `cache`, `pool`, `log`, `runtimes`",
             "SANDBOXD_SERVER__MAX_BODY: no such key `max_body`, expected one of `listen`, `socket_mode`, \
              `tls_certificate`, `tls_key`, `cors_origins`, `max_body_bytes`, `max_connections`, \
              `header_read_timeout_ms`, `body_read_timeout_ms`, `shutdown_timeout_ms`",
@@ -228,7 +228,7 @@ dirs = ["executors"]
              `header_read_timeout_ms`, `body_read_timeout_ms`, `shutdown_timeout_ms`",
             "config.toml: server.shutdown_timeout_ms: is not allowed: string \"long\", expected an integer",
             "config.toml: surprise: no such key `surprise`, expected one of `state_dir`, `server`, `auth`, `execution`, \
-             `limits`, `compile_limits`, `executors`, `cache`, `log`, `runtimes`",
+             `limits`, `compile_limits`, `executors`, `cache`, `pool`, `log`, `runtimes`",
             "config.toml: server.listen: \"8080\" is no address: such as \"127.0.0.1:8080\", \"[::]:8080\" or \
              \"unix:/run/sandboxd/sandboxd.sock\"",
             "config.toml: server.listen: \"unix:a.sock\" needs an absolute path after unix:",
@@ -309,7 +309,7 @@ fn a_table_that_is_called_like_its_kind_needs_no_other_word() {
     let config = believed("[runtimes.docker]\nhost = \"tcp://[::1]:2375\"\n[runtimes.native]\n", &[]);
     let RuntimeKind::Docker(docker) = &config.runtimes[0].kind else { panic!("{config:#?}") };
     assert_eq!(
-        (docker.host.as_str(), docker.oci_runtime.as_str(), docker.pool.warm),
+        (docker.host.as_str(), docker.oci_runtime.as_str(), docker.pool.ready.warm),
         ("tcp://[::1]:2375", "runc", 2)
     );
 }

@@ -32,6 +32,7 @@ mod observed;
 mod programs;
 mod published;
 mod reload;
+mod rush;
 mod scarcity;
 mod service;
 mod soak;

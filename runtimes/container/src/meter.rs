@@ -75,16 +75,14 @@ impl Meter {
         Self { handle, group, gvisor, own_memory_bytes, baseline: OnceLock::new() }
     }
 
-    /// Installs the limits on top of what the container holds by itself, and counts from here. Once, before the start.
+    /// Counts from here, and installs the limits on top of what the container holds by itself. Once, before the start.
+    ///
+    /// In this order: where a limit is below what is in use, v2's kernel kills before the limit's writing has ended, and
+    /// that is a kill of the program's.
     ///
     /// # Errors
     /// [`RuntimeError::LimitNotHeld`], and whatever the engine answers where only it can install them.
     pub(crate) async fn begin(&self, limits: &KernelLimits) -> Result<()> {
-        let memory_bytes = limits.memory_bytes.saturating_add(self.own_memory_bytes);
-        let wanted = KernelLimits { memory_bytes, ..*limits };
-        if !self.install(&wanted)? {
-            self.handle.update(&wanted).await?;
-        }
         let mut baseline = Baseline::default();
         if let Some(group) = &self.group {
             let mut group = locked(group);
@@ -92,7 +90,21 @@ impl Meter {
             baseline.usage = group.adopted.usage();
             group.last = baseline.usage;
         }
-        self.baseline.set(baseline).map_err(|_| RuntimeError::sandbox("start", "it was started before"))
+        self.baseline.set(baseline).map_err(|_| RuntimeError::sandbox("start", "it was started before"))?;
+        let memory_bytes = limits.memory_bytes.saturating_add(self.own_memory_bytes);
+        let wanted = KernelLimits { memory_bytes, ..*limits };
+        if !self.install(&wanted)? {
+            self.handle.update(&wanted).await?;
+        }
+        Ok(())
+    }
+
+    /// Memory that the container holds now, and can't give back.
+    pub(crate) fn held_memory_bytes(&self) -> u64 {
+        self.group
+            .as_ref()
+            .and_then(|group| locked(group).adopted.held_memory_bytes())
+            .unwrap_or(UNSEEN_OWN_BYTES)
     }
 
     /// Whether what is in it already leaves the program something of this limit.

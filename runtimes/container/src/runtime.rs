@@ -15,6 +15,7 @@ use crate::{
     meter::GVISOR_NEEDS_CGROUPS,
     owner::Owner,
     sandbox::ContainerSandbox,
+    shelves::ReadyPolicy,
     yard::Yard,
 };
 
@@ -24,8 +25,7 @@ pub struct ContainerConfig {
     pub state_dir: PathBuf,
     /// Which engine it is, in the words of its configuration: what one engine holds the others don't know.
     pub engine: String,
-    /// Sandboxes kept ready for each executor that was asked for.
-    pub warm: usize,
+    pub ready: ReadyPolicy,
     /// Limits that the engine may lack, by the operator's own word.
     pub allow_missing: Vec<KernelLimit>,
     /// Where it is counted what stands ready.
@@ -51,7 +51,7 @@ impl ContainerRuntime {
         DirBuilder::new().recursive(true).mode(0o755).create(&config.state_dir).map_err(failed)?;
         let agent = agent_binary::install(&config.state_dir.join("agent")).map_err(failed)?;
         let owner = Owner::claim(&config.state_dir.join("owners"), &config.engine).map_err(failed)?;
-        let yard = Yard::new(backend, owner, agent, config.warm, Arc::clone(&config.stock));
+        let yard = Yard::new(backend, owner, agent, config.ready, Arc::clone(&config.stock));
         Ok(Arc::new(Self { name: name.to_owned(), config, yard, tended: OnceCell::new() }))
     }
 

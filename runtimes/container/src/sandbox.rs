@@ -51,9 +51,10 @@ impl ContainerSandbox {
     async fn begin(&mut self, command: Command, limits: &KernelLimits) -> Result<Instant> {
         self.fit(&command, limits).await?;
         let cell = &self.cell;
-        cell.meter.begin(limits).await?;
+        let begun = cell.meter.begin(limits).await;
         // Before anything is put, lest the sandbox is killed for memory before anybody looks.
         self.watchman = Some(tokio::spawn(Arc::clone(cell).watch_memory()).abort_handle());
+        begun?;
         cell.line.put(std::mem::take(&mut self.files)).await?;
         if cell.is_taken() {
             cell.line.resume().await
@@ -76,7 +77,11 @@ impl Sandbox for ContainerSandbox {
         }
         let since = match self.begin(command, limits).await {
             // So little memory that not even the start fits into it: that is how the program ends.
-            Err(RuntimeError::Sandbox { .. }) if self.cell.died_for_memory().await => Instant::now(),
+            Err(RuntimeError::Sandbox { .. } | RuntimeError::LimitNotHeld { .. })
+                if self.cell.died_for_memory().await =>
+            {
+                Instant::now()
+            }
             begun => begun?,
         };
         let cell = &self.cell;

@@ -11,7 +11,7 @@ use sandboxd_contract::{
     },
 };
 
-use crate::{Backend, ContainerConfig, ContainerRuntime};
+use crate::{Backend, ContainerConfig, ContainerRuntime, ReadyPolicy};
 
 /// Sandboxes kept ready while the suite runs: some cases meet one that was made ahead, some one that is made now.
 const WARM: usize = 1;
@@ -67,7 +67,7 @@ async fn run_one(candidate: &Candidate, folder: &Path) -> Result<(usize, Vec<Str
         stock: Arc::default(),
         state_dir: folder.to_owned(),
         engine: "tested".to_owned(),
-        warm: WARM,
+        ready: ReadyPolicy { warm: WARM, max_ready: WARM, max_memory_bytes: u64::MAX },
         allow_missing: Vec::new(),
     };
     let runtime = ContainerRuntime::start(candidate.name, Arc::clone(&candidate.backend), config)

@@ -21,7 +21,7 @@ use sandboxd_contract::{Demand, KernelLimits, Result, RuntimeError, SandboxSpec,
 use tokio::{
     runtime::Handle as Tokio,
     sync::{OnceCell, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -32,7 +32,7 @@ use crate::{
     line::Line,
     meter::Meter,
     owner::Owner,
-    shelves::{Key, Shelves},
+    shelves::{Key, ReadyPolicy, Shelves},
 };
 
 /// Containers that are being made at once: one for each CPU, within these. An engine makes more of them no faster.
@@ -79,7 +79,7 @@ impl Yard {
         backend: Arc<dyn Backend>,
         owner: Owner,
         agent: PathBuf,
-        warm: usize,
+        policy: ReadyPolicy,
         stock: Arc<Stock>,
     ) -> Arc<Self> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -91,7 +91,7 @@ impl Yard {
             makers: Semaphore::new(makers),
             ahead: Semaphore::new(makers),
             live: Mutex::default(),
-            shelves: Shelves::new(warm, Arc::clone(&stock)),
+            shelves: Shelves::new(policy, Arc::clone(&stock)),
             stock,
             examined: Mutex::default(),
             swept: OnceCell::new(),
@@ -159,11 +159,16 @@ impl Yard {
     async fn refill(self: &Arc<Self>, key: &Key) {
         loop {
             let Ok(_turn) = self.ahead.acquire().await else { return };
-            let Some(spec) = self.shelves.begin(key) else { return };
-            let making = self.stock.making();
+            let (spec, given_up) = self.shelves.begin(key);
+            for cell in given_up {
+                self.bury(cell);
+            }
+            let Some(spec) = spec else { return };
+            let (making, began) = (self.stock.making(), Instant::now());
             let made = self.closed.run_until_cancelled(self.make(&spec)).await;
             drop(making);
-            self.shelves.end(key);
+            let took = matches!(made, Some(Ok(_))).then(|| REFILL_DELAY + began.elapsed());
+            self.shelves.end(key, took);
             match made {
                 Some(Ok(cell)) => self.shelve(key, cell),
                 Some(Err(error)) => {

@@ -2,7 +2,7 @@
 //! names: whose they are is known to whoever made the [`Stock`].
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -13,6 +13,7 @@ pub struct Stock {
     making: AtomicU64,
     taken_ready: AtomicU64,
     taken_cold: AtomicU64,
+    ready_memory: OnceLock<AtomicU64>,
 }
 
 /// How a stock stands at one moment.
@@ -26,11 +27,17 @@ pub struct StockLevel {
     pub taken_ready: u64,
     /// Launches so far that had to wait until one was made.
     pub taken_cold: u64,
+    /// Memory that those which are ready hold, in bytes; `None` of a runtime that doesn't tell.
+    pub ready_memory_bytes: Option<u64>,
 }
 
 impl Stock {
     pub fn set_ready(&self, count: usize) {
         self.ready.store(count as u64, Relaxed);
+    }
+
+    pub fn set_ready_memory(&self, bytes: u64) {
+        self.ready_memory.get_or_init(AtomicU64::default).store(bytes, Relaxed);
     }
 
     /// Counts one that is being made, until dropped.
@@ -53,6 +60,7 @@ impl Stock {
             making: self.making.load(Relaxed),
             taken_ready: self.taken_ready.load(Relaxed),
             taken_cold: self.taken_cold.load(Relaxed),
+            ready_memory_bytes: self.ready_memory.get().map(|bytes| bytes.load(Relaxed)),
         }
     }
 }

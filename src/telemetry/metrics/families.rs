@@ -42,6 +42,7 @@ pub(super) struct Families {
     pub queue_oldest_wait: prometheus::Gauge,
     pub sandboxes: IntGaugeVec,
     pub pool: IntGaugeVec,
+    pub pool_memory: IntGaugeVec,
     pub pool_taken: IntCounterVec,
     pub destroy_duration: HistogramVec,
     pub destroy_retries: IntCounterVec,
@@ -125,6 +126,11 @@ impl Families {
                 "sandboxd_pool_sandboxes",
                 "Sandboxes made ahead: ready, or being made or having an interpreter started in them",
                 &["runtime", "state"],
+            )?,
+            pool_memory: list.gauges(
+                "sandboxd_pool_memory_bytes",
+                "Memory that ready containers hold while they wait, with their engine's process for each",
+                &["runtime"],
             )?,
             pool_taken: list.counters(
                 "sandboxd_pool_taken_total",

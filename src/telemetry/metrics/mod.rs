@@ -283,6 +283,10 @@ impl Metrics {
                 let gauge = self.families.pool.with_label_values(&[runtime.as_str(), state]);
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
             }
+            if let Some(bytes) = level.ready_memory_bytes {
+                let gauge = self.families.pool_memory.with_label_values(&[runtime.as_str()]);
+                gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
             let taken = [
                 ("ready", level.taken_ready - told.taken_ready),
                 ("cold", level.taken_cold - told.taken_cold),

@@ -39,6 +39,7 @@ pub(super) const NOBODY: &str = "nobody";
 
 pub(super) struct Held {
     pub owner: String,
+    executor: String,
     agent: Option<AbortHandle>,
     pub witness: Witness,
 }
@@ -48,13 +49,23 @@ impl FakeEngine {
         self.containers.lock().unwrap().keys().cloned().collect()
     }
 
+    /// How many there are of this executor.
+    pub(super) fn count_of(&self, executor: &str) -> usize {
+        self.containers.lock().unwrap().values().filter(|held| held.executor == executor).count()
+    }
+
     pub(super) fn made(&self) -> usize {
         self.made.load(SeqCst)
     }
 
     /// Something of this owner's that has no agent any more; of [`NOBODY`]'s when the engine has lost it.
     pub(super) fn leave(&self, name: &str, owner: &str) {
-        let held = Held { owner: owner.to_owned(), agent: None, witness: Witness::default() };
+        let held = Held {
+            owner: owner.to_owned(),
+            executor: String::new(),
+            agent: None,
+            witness: Witness::default(),
+        };
         self.containers.lock().unwrap().insert(name.to_owned(), held);
     }
 
@@ -97,7 +108,8 @@ impl Backend for FakeEngine {
         let version = self.version.lock().unwrap().unwrap_or(VERSION);
         let agent = tokio::spawn(agent(theirs, version)).abort_handle();
         let witness = Witness { running: Some(true), out_of_memory: Some(false) };
-        let held = Held { owner: spec.owner.clone(), agent: Some(agent), witness };
+        let held =
+            Held { owner: spec.owner.clone(), executor: spec.executor.clone(), agent: Some(agent), witness };
         self.containers.lock().unwrap().insert(spec.name.clone(), held);
         let (stdout, stdin) = tokio::io::split(ours);
         let handle = self.handle(&spec.name);

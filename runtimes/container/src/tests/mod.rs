@@ -3,13 +3,14 @@
 
 mod engine;
 mod lines;
+mod rushes;
 mod yards;
 
 use std::{sync::Arc, time::Duration};
 
-use sandboxd_contract::{Command, Demand, KernelLimits, SandboxSpec};
+use sandboxd_contract::{Command, Demand, KernelLimits, SandboxSpec, Stock};
 
-use crate::{agent_binary, owner::Owner, yard::Yard};
+use crate::{agent_binary, owner::Owner, shelves::ReadyPolicy, yard::Yard};
 use engine::FakeEngine;
 
 const LIMITS: KernelLimits = KernelLimits {
@@ -25,23 +26,37 @@ const LIMITS: KernelLimits = KernelLimits {
 struct Place {
     engine: Arc<FakeEngine>,
     yard: Arc<Yard>,
+    stock: Arc<Stock>,
     folder: tempfile::TempDir,
 }
 
 impl Place {
     fn new(warm: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let engine = Arc::new(FakeEngine::default());
-        let yard = Self::another(&folder, &engine, warm);
-        Self { engine, yard, folder }
+        Self::keeping(ReadyPolicy { warm, max_ready: 64, max_memory_bytes: u64::MAX })
     }
 
-    /// Another daemon on the same engine, with the same state folder.
-    fn another(folder: &tempfile::TempDir, engine: &Arc<FakeEngine>, warm: usize) -> Arc<Yard> {
-        let owner = Owner::claim(&folder.path().join("owners"), "made up").unwrap();
-        let agent = agent_binary::install(&folder.path().join("agent")).unwrap();
-        Yard::new(Arc::clone(engine) as Arc<dyn crate::Backend>, owner, agent, warm, Arc::default())
+    fn keeping(policy: ReadyPolicy) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, stock) = (Arc::<FakeEngine>::default(), Arc::<Stock>::default());
+        let yard = yard(&folder, &engine, policy, Arc::clone(&stock));
+        Self { engine, yard, stock, folder }
     }
+
+    /// Another daemon on the same engine, with the same state folder, which keeps nothing ready.
+    fn another(folder: &tempfile::TempDir, engine: &Arc<FakeEngine>) -> Arc<Yard> {
+        yard(folder, engine, ReadyPolicy { warm: 0, max_ready: 0, max_memory_bytes: 0 }, Arc::default())
+    }
+}
+
+fn yard(
+    folder: &tempfile::TempDir,
+    engine: &Arc<FakeEngine>,
+    policy: ReadyPolicy,
+    stock: Arc<Stock>,
+) -> Arc<Yard> {
+    let owner = Owner::claim(&folder.path().join("owners"), "made up").unwrap();
+    let agent = agent_binary::install(&folder.path().join("agent")).unwrap();
+    Yard::new(Arc::clone(engine) as Arc<dyn crate::Backend>, owner, agent, policy, stock)
 }
 
 fn spec() -> SandboxSpec {

@@ -73,9 +73,9 @@ async fn an_agent_of_another_version_is_refused_and_its_container_removed() {
 #[tokio::test(start_paused = true)]
 async fn the_dead_are_swept_and_the_living_and_strangers_are_not() {
     let place = Place::new(0);
-    let living = Place::another(&place.folder, &place.engine, 0);
+    let living = Place::another(&place.folder, &place.engine);
     let alive = living.take(&spec()).await.unwrap();
-    let dead = Place::another(&place.folder, &place.engine, 0);
+    let dead = Place::another(&place.folder, &place.engine);
     dead.take(&spec()).await.unwrap();
     drop(dead);
     place.engine.leave("a-stranger", "018f0000000070008000000000000000");
@@ -90,7 +90,7 @@ async fn the_dead_are_swept_and_the_living_and_strangers_are_not() {
 #[tokio::test(start_paused = true)]
 async fn a_sweep_that_could_not_be_done_is_done_before_the_first_sandbox() {
     let place = Place::new(0);
-    let dead = Place::another(&place.folder, &place.engine, 0);
+    let dead = Place::another(&place.folder, &place.engine);
     let left = dead.take(&spec()).await.unwrap().name.clone();
     drop(dead);
     place.engine.down.store(true, SeqCst);
@@ -103,7 +103,7 @@ async fn a_sweep_that_could_not_be_done_is_done_before_the_first_sandbox() {
 #[tokio::test(start_paused = true)]
 async fn a_leftover_that_would_not_go_holds_up_nothing_and_is_tried_again() {
     let place = Place::new(0);
-    let dead = Place::another(&place.folder, &place.engine, 0);
+    let dead = Place::another(&place.folder, &place.engine);
     let left = dead.take(&spec()).await.unwrap().name.clone();
     drop(dead);
     *place.engine.stuck.lock().unwrap() = Some(left.clone());

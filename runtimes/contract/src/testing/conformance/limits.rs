@@ -2,9 +2,9 @@
 
 use super::{
     Verdict, slack,
-    toolbox::{Ran, Toolbox, equal, holds, limits, run_in, told},
+    toolbox::{Ran, Toolbox, command, equal, holds, limits, run_out, told},
 };
-use crate::{Exit, KernelLimits};
+use crate::{Exit, KernelLimits, RuntimeError};
 
 const MIB: u64 = 1 << 20;
 
@@ -41,16 +41,21 @@ pub(super) async fn files_count_as_memory(toolbox: &Toolbox) -> Verdict {
     holds("the oom counter stands still", oom_kills(&ran)? >= 1)
 }
 
-/// Whether it is refused, fails to start or dies for memory is the runtime's; that nothing is left is everybody's.
+/// What can't be held may be refused; what is held is the program's end, however early the kernel kills for it.
 pub(super) async fn a_limit_that_nothing_fits_into(toolbox: &Toolbox) -> Verdict {
     let limits = KernelLimits { memory_bytes: 1, ..limits() };
-    let Ok(mut sandbox) = toolbox.launch_with(&limits).await else { return Ok(()) };
-    let ran = run_in(&mut *sandbox, &["/bin/sh", "-c", "exit 0"], &limits).await;
+    let mut sandbox = toolbox.launch_with(&limits).await?;
+    let started = sandbox.start(command(&["/bin/sh", "-c", "exit 0"]), &limits).await;
+    let ended = match started {
+        Ok(started) => run_out(&mut *sandbox, started).await.and_then(|ran| {
+            equal("exit", ran.exit, Exit::Signal(9))?;
+            holds("a program ran in one byte", oom_kills(&ran)? >= 1)
+        }),
+        Err(RuntimeError::LimitNotHeld { .. }) => Ok(()),
+        Err(error) => Err(told(error)),
+    };
     sandbox.destroy().await.map_err(told)?;
-    match ran {
-        Ok(ran) => holds("a program ran in one byte", oom_kills(&ran)? >= 1),
-        Err(_) => Ok(()),
-    }
+    ended
 }
 
 pub(super) async fn the_disk_is_full_at_its_limit(toolbox: &Toolbox) -> Verdict {

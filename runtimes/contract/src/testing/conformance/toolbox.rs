@@ -102,7 +102,12 @@ pub(super) async fn run_in(
     argv: &[&str],
     limits: &KernelLimits,
 ) -> Result<Ran, String> {
-    let mut started = sandbox.start(command(argv), limits).await.map_err(told)?;
+    let started = sandbox.start(command(argv), limits).await.map_err(told)?;
+    run_out(sandbox, started).await
+}
+
+/// To its end.
+pub(super) async fn run_out(sandbox: &mut dyn Sandbox, mut started: Started) -> Result<Ran, String> {
     drop(started.stdin);
     let (stdout, stderr, exit) =
         tokio::join!(read_all(started.stdout), read_all(started.stderr), started.process.wait());
