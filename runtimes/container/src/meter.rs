@@ -93,10 +93,14 @@ impl Meter {
         self.baseline.set(baseline).map_err(|_| RuntimeError::sandbox("start", "it was started before"))?;
         let memory_bytes = limits.memory_bytes.saturating_add(self.own_memory_bytes);
         let wanted = KernelLimits { memory_bytes, ..*limits };
-        if !self.install(&wanted)? {
-            self.handle.update(&wanted).await?;
-        }
-        Ok(())
+        let installed = match self.install(&wanted) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.handle.update(&wanted).await,
+            Err(error) => Err(error),
+        };
+        // A kill was counted in a cgroup that may be gone in a moment.
+        let _seen = self.out_of_memory();
+        installed
     }
 
     /// Memory that the container holds now, and can't give back.

@@ -51,10 +51,9 @@ impl ContainerSandbox {
     async fn begin(&mut self, command: Command, limits: &KernelLimits) -> Result<Instant> {
         self.fit(&command, limits).await?;
         let cell = &self.cell;
-        let begun = cell.meter.begin(limits).await;
-        // Before anything is put, lest the sandbox is killed for memory before anybody looks.
+        // Before anything is installed or put, lest the sandbox is killed for memory before anybody looks.
         self.watchman = Some(tokio::spawn(Arc::clone(cell).watch_memory()).abort_handle());
-        begun?;
+        cell.meter.begin(limits).await?;
         cell.line.put(std::mem::take(&mut self.files)).await?;
         if cell.is_taken() {
             cell.line.resume().await

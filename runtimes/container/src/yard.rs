@@ -56,8 +56,8 @@ pub(crate) struct Yard {
     owner: Owner,
     agent: PathBuf,
     makers: Semaphore,
-    /// Passed before a maker is waited for by whoever makes ahead: who needs one now waits for no more than what is
-    /// being made already.
+    /// Passed before a maker is waited for by whoever makes ahead, who get half of them: who needs one now finds a maker
+    /// free, or waits with others like it.
     ahead: Semaphore,
     /// The names of all containers that are made, ready, in use or being removed.
     live: Mutex<HashSet<String>>,
@@ -89,7 +89,7 @@ impl Yard {
             owner,
             agent,
             makers: Semaphore::new(makers),
-            ahead: Semaphore::new(makers),
+            ahead: Semaphore::new(makers / 2),
             live: Mutex::default(),
             shelves: Shelves::new(policy, Arc::clone(&stock)),
             stock,
