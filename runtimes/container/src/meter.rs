@@ -77,8 +77,7 @@ impl Meter {
 
     /// Counts from here, and installs the limits on top of what the container holds by itself. Once, before the start.
     ///
-    /// In this order: where a limit is below what is in use, v2's kernel kills before the limit's writing has ended, and
-    /// that is a kill of the program's.
+    /// In this order: v2's kernel may kill before a limit's writing has ended, and that is a kill of the program's.
     ///
     /// # Errors
     /// [`RuntimeError::LimitNotHeld`], and whatever the engine answers where only it can install them.
@@ -91,7 +90,9 @@ impl Meter {
             group.last = baseline.usage;
         }
         self.baseline.set(baseline).map_err(|_| RuntimeError::sandbox("start", "it was started before"))?;
-        let memory_bytes = limits.memory_bytes.saturating_add(self.own_memory_bytes);
+        // Not below what is held, where v2's kernel kills before the program is there: it meets that limit at once.
+        let memory_bytes =
+            limits.memory_bytes.saturating_add(self.own_memory_bytes).max(self.held_memory_bytes());
         let wanted = KernelLimits { memory_bytes, ..*limits };
         let installed = match self.install(&wanted) {
             Ok(true) => Ok(()),

@@ -76,11 +76,7 @@ impl Sandbox for ContainerSandbox {
         }
         let since = match self.begin(command, limits).await {
             // So little memory that not even the start fits into it: that is how the program ends.
-            Err(RuntimeError::Sandbox { .. } | RuntimeError::LimitNotHeld { .. })
-                if self.cell.died_for_memory().await =>
-            {
-                Instant::now()
-            }
+            Err(_) if self.cell.died_for_memory().await => Instant::now(),
             begun => begun?,
         };
         let cell = &self.cell;
