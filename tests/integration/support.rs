@@ -156,6 +156,15 @@ impl Daemon {
         self.get("/api/runtimes").json()["runtimes"][0]["details"]["gvisor"].is_string()
     }
 
+    /// Whether what making a container took may hide its program's peak: cgroup v2 begins that anew since Linux 6.12.
+    pub(crate) fn hides_small_peaks(&self) -> bool {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+        let is_old = (numbers.next().unwrap(), numbers.next().unwrap()) < (6, 12);
+        let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        is_old && is_v2 && self.runtime() != "native"
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
