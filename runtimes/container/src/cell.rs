@@ -25,8 +25,12 @@ const KILL_PATIENCE: Duration = Duration::from_millis(200);
 const PRESTART_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a running sandbox is looked at for a kill for memory that its first process has survived.
 const OOM_POLL: Duration = Duration::from_millis(10);
+/// And until its program runs: what is killed then is the agent, and its cgroup goes with it in a few milliseconds.
+const START_POLL: Duration = Duration::from_millis(1);
 /// An engine sees a container's end a little later than its output's.
 const END_PATIENCE: Duration = Duration::from_secs(2);
+/// And its word on a kill for memory comes on another way than that end.
+const WORD_PATIENCE: Duration = Duration::from_millis(500);
 const END_POLL: Duration = Duration::from_millis(20);
 
 /// What an engine's process beside every container has for itself: of 13 MiB that are resident the rest is shared.
@@ -150,7 +154,8 @@ impl Cell {
     pub(crate) async fn watch_memory(self: Arc<Self>) {
         let over = self.over();
         tokio::pin!(over);
-        while timeout(OOM_POLL, &mut over).await.is_err() {
+        let pause = || if self.is_ready() { START_POLL } else { OOM_POLL };
+        while timeout(pause(), &mut over).await.is_err() {
             if self.gvisor {
                 // A kill takes the whole container, and its figures with it.
                 let _last = self.meter.read();
@@ -183,12 +188,14 @@ impl Cell {
         }
         // The end of a stream is not the end of a container: the engine may have gone instead.
         let deadline = Instant::now() + END_PATIENCE;
+        let word_deadline = Instant::now() + WORD_PATIENCE;
         loop {
             let witness = self.handle.witness().await?;
             if witness.out_of_memory == Some(true) {
                 return Ok(KILLED);
             }
-            if witness.running == Some(false) {
+            let word_may_come = witness.out_of_memory == Some(false) && Instant::now() < word_deadline;
+            if witness.running == Some(false) && !word_may_come {
                 return Err(RuntimeError::sandbox("run in a container", format!("it died: {reason}")));
             }
             if Instant::now() >= deadline {
