@@ -30,11 +30,7 @@ pub(crate) fn start(
         let container = ContainerConfig {
             state_dir: config.state_dir.join(CONTAINERS),
             engine,
-            ready: ReadyPolicy {
-                warm: if stay == Stay::Long { pool.ready.warm } else { 0 },
-                max_ready: pool.ready.max_ready,
-                max_memory_bytes: pool.ready.max_memory_bytes,
-            },
+            ready: ReadyPolicy { warm: if stay == Stay::Long { pool.ready.warm } else { 0 }, ..pool.ready },
             allow_missing: pool.allow_missing.clone(),
             stock: Arc::clone(&stock),
         };

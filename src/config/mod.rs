@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sandboxd_container::ReadyPolicy;
 use sandboxd_containerd::CgroupDriver;
 use sandboxd_contract::KernelLimit;
 use tracing_subscriber::filter::Targets;
@@ -224,19 +225,8 @@ pub struct ContainerdSettings {
 /// What runtimes that keep containers have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolSettings {
-    pub ready: ReadySettings,
+    pub ready: ReadyPolicy,
     pub allow_missing: Vec<KernelLimit>,
-}
-
-/// What a runtime keeps ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadySettings {
-    /// Sandboxes for each executor that is asked for; 0 keeps nothing ready.
-    pub warm: usize,
-    /// Of all executors, however many are asked for.
-    pub max_ready: usize,
-    /// That those hold.
-    pub max_memory_bytes: u64,
 }
 
 /// What built-in defaults depend on. A value, so that tests need no environment of their own.

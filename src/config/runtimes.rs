@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use sandboxd_container::ReadyPolicy;
 use sandboxd_containerd::CgroupDriver;
 use sandboxd_contract::KernelLimit;
 use sandboxd_native::NativeConfig;
@@ -10,10 +11,7 @@ use toml::{Table, Value};
 
 use super::check::{Check, Number, TIB};
 use super::shape::{ContainerdShape, DockerShape, NativeShape, PoolShape};
-use super::{
-    ContainerdSettings, DockerSettings, NativeSettings, PoolSettings, ReadySettings, RuntimeConfig,
-    RuntimeKind,
-};
+use super::{ContainerdSettings, DockerSettings, NativeSettings, PoolSettings, RuntimeConfig, RuntimeKind};
 
 const MAX_NAME_BYTES: usize = 32;
 
@@ -34,13 +32,13 @@ const OCI_RUNTIME: &str = "runc";
 pub(super) struct Common {
     pub max_concurrent: usize,
     /// Which `warm` of each completes.
-    pub ready: ReadySettings,
+    pub ready: ReadyPolicy,
 }
 
 /// `[pool]`.
-pub(super) fn ready(check: &mut Check<'_>, written: &PoolShape) -> ReadySettings {
+pub(super) fn ready(check: &mut Check<'_>, written: &PoolShape) -> ReadyPolicy {
     let memory = Number { default: 1 << 30, min: 0, max: TIB, unit: "bytes of one runtime" };
-    ReadySettings {
+    ReadyPolicy {
         warm: 0,
         max_ready: check.count("pool.max_ready", written.max_ready, &MAX_READY),
         max_memory_bytes: check.number("pool.max_memory_bytes", written.max_memory_bytes, &memory),
@@ -227,7 +225,7 @@ fn pool(
     missing: Option<Vec<String>>,
 ) -> PoolSettings {
     PoolSettings {
-        ready: ReadySettings { warm: check.count(&format!("{prefix}.warm"), warm, &WARM), ..common.ready },
+        ready: ReadyPolicy { warm: check.count(&format!("{prefix}.warm"), warm, &WARM), ..common.ready },
         allow_missing: allow_missing(check, &format!("{prefix}.allow_missing"), missing),
     }
 }

@@ -25,7 +25,7 @@ const FIRST_MAKING: Duration = Duration::from_millis(500);
 const UNMEASURED_BYTES: u64 = 16 << 20;
 
 /// What a runtime keeps ready.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadyPolicy {
     /// Sandboxes of each kind that is asked for at all; 0 keeps nothing ready.
     pub warm: usize,
