@@ -50,10 +50,12 @@ test-engines: services ## Docker and containerd of SUITES under systemd, in emul
 	@tests/vm/engines.sh $(SUITES)
 
 FUZZ_SECONDS := 60
+# 0 is another one each time.
+FUZZ_SEED := 0
 
 fuzz: ## everything that reads bytes, for FUZZ_SECONDS each, under libFuzzer
 	@make/need-tools.sh
-	@make/fuzz.sh $(FUZZ_SECONDS)
+	@FUZZ_SEED=$(FUZZ_SEED) make/fuzz.sh $(FUZZ_SECONDS)
 
 SOAK_RUNS := 10000
 

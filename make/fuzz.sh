@@ -25,8 +25,10 @@ for name in "$@"; do
   corpus=.cache/fuzz/$name
   mkdir -p "$corpus"
   log=$(mktemp)
-  if ! FUZZ_TARGET=$name "$fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
-    -verbosity=0 -print_final_stats=1 -artifact_prefix="$findings/$name-" "$corpus" "tests/fuzz/seeds/$name" >"$log" 2>&1; then
+  options=(-seed="${FUZZ_SEED:-0}" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -verbosity=0
+    -print_final_stats=1 -artifact_prefix="$findings/$name-")
+  if ! FUZZ_TARGET=$name "$fuzzer" "${options[@]}" "$corpus" "tests/fuzz/seeds/$name" >"$log" 2>&1; then
+    grep -A 2 'panicked at' "$log" | cut -c 1-2000 || true
     tail -n 40 "$log"
     echo "fuzzing $name: a finding, kept in $findings" >&2
     exit 1

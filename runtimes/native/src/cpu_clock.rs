@@ -78,8 +78,8 @@ impl Times {
     pub(crate) fn parse(stat: &str) -> Option<Self> {
         let (_, after_name) = stat.rsplit_once(')')?;
         let mut fields = after_name.split_whitespace().skip(11).map(str::parse::<u64>);
-        let mut next = || fields.next()?.ok();
-        Some(Self { own: next()? + next()?, of_the_reaped: next()? + next()? })
+        let mut pair = || fields.next()?.ok()?.checked_add(fields.next()?.ok()?);
+        Some(Self { own: pair()?, of_the_reaped: pair()? })
     }
 }
 
@@ -127,6 +127,8 @@ mod tests {
         let stat = "7 (a) R 1 (b) S 1 7 7 0 -1 4194560 100 200 0 0 11 22 33 44 20 0 1 0 99 1000 1";
         assert_eq!(Times::parse(stat), Some(Times { own: 33, of_the_reaped: 77 }));
         assert_eq!(Times::parse("7 (a) S 1 7"), None);
+        let too_much = format!("7 (a) S 1 7 7 0 -1 4194560 100 200 0 0 {} 22 33 44", u64::MAX);
+        assert_eq!(Times::parse(&too_much), None);
         assert_eq!(Times::parse(""), None);
     }
 

@@ -109,7 +109,7 @@ impl Built {
         let mut input = Reader::new(bytes);
         match input.byte()? {
             0 => Ok(Self::Ok { landlock_abi: input.number()? as u32 }),
-            1 => Ok(Self::Failed { reason: input.string()? }),
+            1 => Ok(Self::Failed { reason: reason(&mut input)? }),
             _ => Err(Malformed),
         }
     }
@@ -236,7 +236,7 @@ impl FromLane {
         Ok(match input.byte()? {
             0 => Self::Ready,
             1 => Self::LimitsSet,
-            2 => Self::LimitRefused { limit: input.byte()?, reason: input.string()? },
+            2 => Self::LimitRefused { limit: input.byte()?, reason: reason(&mut input)? },
             3 => Self::Facts(decode_facts(&mut input)?),
             4 => {
                 let kind = input.byte()?;
@@ -244,7 +244,7 @@ impl FromLane {
                 let exit = if kind == 0 { Exit::Code(value) } else { Exit::Signal(value) };
                 Self::Exited(exit, decode_facts(&mut input)?)
             }
-            5 => Self::Failed { reason: input.string()? },
+            5 => Self::Failed { reason: reason(&mut input)? },
             _ => return Err(Malformed),
         })
     }
@@ -293,7 +293,7 @@ impl FromInit {
         Ok(match input.byte()? {
             0 => Self::Parked,
             1 => Self::Ended(input.number()? as i32, input.optional_time()?),
-            2 => Self::Failed(input.string()?),
+            2 => Self::Failed(reason(&mut input)?),
             _ => return Err(Malformed),
         })
     }
@@ -303,6 +303,13 @@ impl FromInit {
 fn short(reason: &str) -> &[u8] {
     let end = reason.floor_char_boundary(MAX_ANSWER_BYTES / 2);
     reason.get(..end).unwrap_or_default().as_bytes()
+}
+
+/// As [`short`] wrote it; of a longer one no more is believed.
+fn reason(input: &mut Reader) -> Result<String, Malformed> {
+    let mut reason = input.string()?;
+    reason.truncate(short(&reason).len());
+    Ok(reason)
 }
 
 #[cfg(test)]
