@@ -8,8 +8,10 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::{OFlag, open},
     sys::stat::Mode,
+    unistd::read,
 };
 
 use crate::{
@@ -24,7 +26,32 @@ use crate::{
 const NO_LIMIT_BYTES: u64 = 1 << 60;
 
 /// Another's group. Once it is removed, its counters can't be read any more.
-pub struct Adopted(Group);
+pub struct Adopted {
+    group: Group,
+    heard: Option<Heard>,
+}
+
+/// v1's signals of memory that ran out, which outlive the group: one for each time, and one more when the group goes
+/// (Documentation/admin-guide/cgroup-v1/memory.rst, sections 9 and 10; `memcg_event_remove` in mm/memcontrol-v1.c).
+struct Heard {
+    event: OwnedFd,
+    signals: u64,
+    kills_before: u64,
+}
+
+impl Heard {
+    /// Of a group that is gone, how many processes were killed for memory at least; `None` as long as its end is not heard.
+    fn oom_kills(&mut self) -> Option<u64> {
+        let mut count = [0; 8];
+        // EAGAIN: nothing new.
+        if read(&self.event, &mut count) == Ok(count.len()) {
+            self.signals += u64::from_ne_bytes(count);
+        }
+        let times = self.signals.checked_sub(1)?;
+        // One signal is the end's, or that of memory with the end's still on its way.
+        (times > 0).then_some(self.kills_before + times)
+    }
+}
 
 impl Adopted {
     /// The group of process `pid`, which was made with the limits `installed`.
@@ -57,7 +84,7 @@ impl Adopted {
             let controllers = controllers.into_iter().filter(counted).collect();
             branches.push(Branch { version, controllers, directory });
         }
-        Group::of_others(branches, installed).map(Self)
+        Ok(Self { group: Group::of_others(branches, installed)?, heard: None })
     }
 
     /// Whether this process may write limits into groups that others have made; where /proc can't be read, it may not.
@@ -65,13 +92,29 @@ impl Adopted {
         fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| writes_memory(&mounts))
     }
 
-    pub fn usage(&self) -> Usage {
-        self.0.usage()
+    /// From now on, kills for memory are known even when the group goes right after them, where the kernel tells: on v1,
+    /// and only whom it lets write there.
+    ///
+    /// # Errors
+    /// When it should, and does not.
+    pub fn listen(&mut self) -> Result<()> {
+        let event = match self.group.oom_event() {
+            Err(error) if error.errno == Errno::EACCES => None,
+            event => event?,
+        };
+        let kills_before = self.group.oom_kills().unwrap_or(0);
+        self.heard = event.map(|event| Heard { event, signals: 0, kills_before });
+        Ok(())
+    }
+
+    pub fn usage(&mut self) -> Usage {
+        let usage = self.group.usage();
+        Usage { oom_kills: usage.oom_kills.or_else(|| self.heard_kills()), ..usage }
     }
 
     /// Memory that the group holds and can't give back, without cached files.
     pub fn held_memory_bytes(&self) -> Option<u64> {
-        self.0.held_memory_bytes()
+        self.group.held_memory_bytes()
     }
 
     /// Installs limits, writing only what differs from those it has. Swap is off with a memory limit.
@@ -79,12 +122,16 @@ impl Adopted {
     /// # Errors
     /// The file that would not take its value: EACCES where this process may not write it.
     pub fn set(&mut self, limits: &Limits) -> Result<()> {
-        self.0.set(limits)
+        self.group.set(limits)
     }
 
     /// How many processes of the group the kernel has killed for memory.
-    pub fn oom_kills(&self) -> Option<u64> {
-        self.0.oom_kills()
+    pub fn oom_kills(&mut self) -> Option<u64> {
+        self.group.oom_kills().or_else(|| self.heard_kills())
+    }
+
+    fn heard_kills(&mut self) -> Option<u64> {
+        self.heard.as_mut()?.oom_kills()
     }
 
     /// Lets the memory peak begin anew, from what is in use now.
@@ -92,7 +139,7 @@ impl Adopted {
     /// # Errors
     /// When this kernel, or the file's mode, does not allow it.
     pub fn reset_memory_peak(&mut self) -> Result<()> {
-        self.0.reset_memory_peak()
+        self.group.reset_memory_peak()
     }
 }
 
@@ -109,16 +156,16 @@ fn memory_limit(mounts: &str, groups: &str) -> Option<u64> {
     let (version, _, folder) = places(mounts, groups)
         .into_iter()
         .find(|(_, controllers, _)| controllers.contains(&Controller::Memory))?;
-    let read = |path: PathBuf| fs::read_to_string(path).ok();
+    let text = |path: PathBuf| fs::read_to_string(path).ok();
     match version {
         Version::V1 => {
-            let statistics = read(folder.join("memory.stat"))?;
+            let statistics = text(folder.join("memory.stat"))?;
             let line = statistics.lines().find_map(|line| line.strip_prefix("hierarchical_memory_limit "))?;
             line.parse().ok().filter(|bytes| *bytes < NO_LIMIT_BYTES)
         }
         Version::V2 => folder
             .ancestors()
-            .map_while(|folder| read(folder.join("memory.max")))
+            .map_while(|folder| text(folder.join("memory.max")))
             .filter_map(|text| text.trim().parse().ok())
             .min(),
     }
@@ -205,7 +252,7 @@ mod tests {
         write("memory/docker/x/memory.kmem.usage_in_bytes", "96\n");
         write("memory/docker/x/memory.stat", "rss 1\ntotal_cache 900\ntotal_rss 3000\ntotal_shmem 1000\n");
         write("cpu,cpuacct/docker/x/cpuacct.usage", "7000\n");
-        let adopted = Adopted::from_parts(&mounts, groups, Limits::default()).unwrap();
+        let mut adopted = Adopted::from_parts(&mounts, groups, Limits::default()).unwrap();
         let usage = adopted.usage();
         assert_eq!((usage.oom_kills, usage.cpu_time), (Some(2), Some(Duration::from_nanos(7000))));
         assert_eq!((adopted.held_memory_bytes(), usage.tasks_peak), (Some(4096), None));

@@ -14,9 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::kill;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sandboxd_cgroup::{Controller, Group, Layout, Limits, Subtree, Version, sweep};
+use sandboxd_cgroup::{Adopted, Controller, Group, Layout, Limits, Subtree, Version, sweep};
 
 /// A group in each hierarchy that is taken for the hierarchy itself.
 struct Scratch {
@@ -186,6 +186,42 @@ fn limits_are_held_and_use_is_counted() {
     assert!(scratch.find("sandboxd/one/g").is_empty());
     subtree.remove().unwrap();
     assert!(scratch.find("sandboxd").is_empty());
+}
+
+/// An engine removes the group of a container in the moment of its end, counters and all.
+#[test]
+fn a_kill_for_memory_is_known_of_a_group_that_is_gone() {
+    let Some(scratch) = Scratch::new("gone", |kind| !v2_only(kind)) else { return };
+    let layout = scratch.layout();
+    if layout.version(Controller::Memory) != Some(Version::V1) {
+        return skip("only v1 tells of a group that is gone");
+    }
+    let subtree = Subtree::create(&layout, "one").unwrap();
+    let hog = "exec dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null";
+    for (end, kills) in [(hog, Some(1)), ("kill -9 $$", None)] {
+        let mut group = Group::create(&subtree, "g").unwrap();
+        group.set(&Limits { memory_bytes: Some(32 << 20), ..Limits::default() }).unwrap();
+        let mut child = start(&scratch, "sandboxd/one/g", &format!("echo up; kill -STOP $$; {end}"));
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+        let pid = child.id().cast_signed();
+        let mut adopted = Adopted::of_process(pid, Limits::default()).unwrap();
+        adopted.listen().unwrap();
+        assert_eq!(adopted.oom_kills(), Some(0));
+        // Until it has ended: the first may come before it stops.
+        while child.try_wait().unwrap().is_none() {
+            kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
+            thread::sleep(Duration::from_millis(5));
+        }
+        group.remove().unwrap();
+        // The kernel tells of a group's end from a work queue.
+        let deadline = Instant::now() + Duration::from_millis(if kills.is_some() { 5000 } else { 200 });
+        while adopted.oom_kills().is_none() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(adopted.oom_kills(), kills, "{end}");
+        assert_eq!(adopted.usage().oom_kills, kills, "{end}");
+    }
+    subtree.remove().unwrap();
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Meter {
     ) -> Self {
         let adopted = pid.map(|pid| Adopted::of_process(pid, of_the_group(installed, gvisor)));
         let group = match adopted {
-            Some(Ok(adopted)) => Some(Mutex::new(Group { last: adopted.usage(), adopted })),
+            Some(Ok(mut adopted)) => Some(Mutex::new(Group { last: adopted.usage(), adopted })),
             Some(Err(error)) => {
                 tracing::warn!(%error, "a container's cgroup can't be read");
                 None
@@ -85,6 +85,9 @@ impl Meter {
         let mut baseline = Baseline::default();
         if let Some(group) = &self.group {
             let mut group = locked(group);
+            if let Err(error) = group.adopted.listen() {
+                tracing::warn!(%error, "a kill for memory may be missed");
+            }
             baseline.peak_is_ours = group.adopted.reset_memory_peak().is_ok();
             baseline.usage = group.adopted.usage();
             group.last = baseline.usage;
