@@ -185,6 +185,7 @@ pub(crate) fn engine_config(config: &Config, stay: Stay) -> EngineConfig {
         max_concurrent: config.execution.max_concurrent,
         queue_length: config.execution.queue_length,
         queue_timeout: config.execution.queue_timeout,
+        start_timeout: config.execution.start_timeout,
         default_runtime: config.execution.default_runtime.clone(),
         run: config.run_limits,
         compile: config.compile_limits,

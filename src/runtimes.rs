@@ -31,6 +31,7 @@ pub(crate) fn start(
             state_dir: config.state_dir.join(CONTAINERS),
             engine,
             ready: ReadyPolicy { warm: if stay == Stay::Long { pool.ready.warm } else { 0 }, ..pool.ready },
+            start_timeout: config.execution.start_timeout,
             allow_missing: pool.allow_missing.clone(),
             stock: Arc::clone(&stock),
         };

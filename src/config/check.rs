@@ -250,6 +250,8 @@ impl Check<'_> {
         let queue = Number { default: 256, min: 0, max: 1 << 20, unit: "requests" };
         let cpu = Number { default: 0, min: 0, max: 1_024_000, unit: "thousandths of a CPU; 0: no limit" };
         let cpu_millis = self.number("execution.cpu_millis", written.cpu_millis, &cpu);
+        let start = Number { default: 10_000, min: 1000, max: 600_000, unit: "milliseconds" };
+        let start_ms = self.number("execution.start_timeout_ms", written.start_timeout_ms, &start);
         Execution {
             default_runtime: self.default_runtime(written.runtime, runtimes),
             max_concurrent,
@@ -260,6 +262,7 @@ impl Check<'_> {
                 10_000,
                 3_600_000,
             ),
+            start_timeout: Duration::from_millis(start_ms),
             cpu_millis: u32::try_from(cpu_millis).ok().filter(|millis| *millis > 0),
         }
     }

@@ -121,6 +121,7 @@ pub struct Execution {
     pub max_concurrent: usize,
     pub queue_length: usize,
     pub queue_timeout: Duration,
+    pub start_timeout: Duration,
     /// `None` leaves the CPU bandwidth of a sandbox open.
     pub cpu_millis: Option<u32>,
 }

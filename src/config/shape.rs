@@ -71,6 +71,7 @@ pub(super) struct ExecutionShape {
     pub(super) max_concurrent: Option<i64>,
     pub(super) queue_length: Option<i64>,
     pub(super) queue_timeout_ms: Option<i64>,
+    pub(super) start_timeout_ms: Option<i64>,
     pub(super) cpu_millis: Option<i64>,
 }
 

@@ -16,6 +16,8 @@ pub struct EngineConfig {
     pub queue_length: usize,
     /// How long one of them may wait.
     pub queue_timeout: Duration,
+    /// How long a sandbox may take until it is ready.
+    pub start_timeout: Duration,
     /// The runtime of a submission that names none.
     pub default_runtime: String,
     pub run: LimitPolicy,
@@ -42,6 +44,7 @@ impl EngineConfig {
             max_concurrent: 1,
             queue_length: 4,
             queue_timeout: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(10),
             default_runtime: runtime.to_owned(),
             run: LimitPolicy::RUN,
             compile: LimitPolicy::COMPILE,
@@ -52,6 +55,11 @@ impl EngineConfig {
             cache: None,
             runtime_kinds: [(runtime.to_owned(), kind.to_owned())].into(),
         }
+    }
+
+    /// How long a program may take from there until it runs.
+    pub fn program_start_timeout(&self) -> Duration {
+        self.start_timeout / 2
     }
 
     pub fn policy(&self, phase: Phase) -> &LimitPolicy {

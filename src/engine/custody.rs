@@ -24,11 +24,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use super::config::EngineConfig;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::SandboxState;
 
-/// The making of a sandbox, the wait for a slot included.
-pub(super) const LAUNCH_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const DESTROY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const DESTROY_ATTEMPTS: u32 = 10;
 /// Doubled after each failure.
@@ -40,6 +39,8 @@ pub(super) const SANDBOXES_PER_EXECUTION: usize = 3;
 pub(super) const PROBE_SANDBOXES: usize = 4;
 
 pub(super) struct Custody {
+    /// Of the making of a sandbox, the wait for a slot included.
+    start_timeout: Duration,
     metrics: Arc<Metrics>,
     execution_slots: Arc<Semaphore>,
     probe_slots: Arc<Semaphore>,
@@ -71,9 +72,11 @@ struct Keep {
 }
 
 impl Custody {
-    pub(super) fn new(max_concurrent: usize, tasks: TaskTracker, metrics: Arc<Metrics>) -> Self {
-        let slots = max_concurrent.saturating_mul(SANDBOXES_PER_EXECUTION).clamp(1, Semaphore::MAX_PERMITS);
+    pub(super) fn new(config: &EngineConfig, tasks: TaskTracker, metrics: Arc<Metrics>) -> Self {
+        let slots =
+            config.max_concurrent.saturating_mul(SANDBOXES_PER_EXECUTION).clamp(1, Semaphore::MAX_PERMITS);
         Self {
+            start_timeout: config.start_timeout,
             metrics,
             execution_slots: Arc::new(Semaphore::new(slots)),
             probe_slots: Arc::new(Semaphore::new(PROBE_SANDBOXES)),
@@ -103,9 +106,9 @@ impl Custody {
             let sandbox = sandbox?;
             Ok(self.lease(runtime.name(), sandbox, slot))
         };
-        timeout(LAUNCH_TIMEOUT, launch).await.unwrap_or_else(|_| {
-            let seconds = LAUNCH_TIMEOUT.as_secs();
-            Err(RuntimeError::unavailable(format!("it made no sandbox within {seconds} s")))
+        timeout(self.start_timeout, launch).await.unwrap_or_else(|_| {
+            let ms = self.start_timeout.as_millis();
+            Err(RuntimeError::unavailable(format!("it made no sandbox within {ms} ms")))
         })
     }
 

@@ -30,7 +30,6 @@ use super::supervise::{Watch, supervise};
 use super::{Engine, Event, ExecuteError, PhaseReport, Plan, Report, Timing, Verdict};
 
 const PUT_TIMEOUT: Duration = Duration::from_secs(5);
-pub(super) const START_TIMEOUT: Duration = Duration::from_secs(5);
 const COLLECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A consumer of events that takes nothing for so long has given up.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -168,7 +167,7 @@ impl Execution {
         let mut lease = self.unless_canceled(launch).await??;
         self.within(PUT_TIMEOUT, "put", lease.sandbox.put(files)).await?;
         let start = lease.sandbox.start(phase.command.clone(), &phase.kernel);
-        let started = self.within(START_TIMEOUT, "start", start).await;
+        let started = self.within(self.engine.config.program_start_timeout(), "start", start).await;
         let running = started.as_ref().map_or_else(|_| Instant::now(), |started| started.since);
         self.timing.sandbox += running.saturating_duration_since(launching);
 

@@ -97,7 +97,7 @@ impl Engine {
         }
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let EngineConfig { max_concurrent, queue_length, queue_timeout, .. } = config;
-        let custody = Arc::new(Custody::new(max_concurrent, tasks.clone(), Arc::clone(&metrics)));
+        let custody = Arc::new(Custody::new(&config, tasks.clone(), Arc::clone(&metrics)));
         let discovery = Discovery::new(
             config.clone(),
             catalog.clone(),
@@ -106,6 +106,7 @@ impl Engine {
             tasks.clone(),
             stop.clone(),
         );
+        let readiness = Readiness::new(config.start_timeout);
         let cache = config.cache.as_ref();
         let cache = cache.and_then(|cache| CompileCache::open(cache, tasks.clone(), Arc::clone(&metrics)));
         let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -117,7 +118,7 @@ impl Engine {
             custody,
             discovery,
             cache,
-            readiness: Readiness::default(),
+            readiness,
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             draining: AtomicBool::new(false),
             stop,

@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::custody::{Custody, Purpose};
-use super::execute::START_TIMEOUT;
 use super::plan::kernel_limits;
 use super::supervise::{Outcome, Watch, supervise};
 use super::{EngineConfig, LimitName};
@@ -43,9 +42,10 @@ pub(super) async fn version_command(
 
     let spec = SandboxSpec::once(&executor.id, kernel);
     let mut lease = custody.launch(runtime, &spec, Purpose::Probe).await?;
-    let started = timeout(START_TIMEOUT, lease.sandbox.start(executor.version_probe(), &kernel))
-        .await
-        .unwrap_or_else(|_| Err(RuntimeError::sandbox("start", "took too long")))?;
+    let started =
+        timeout(config.program_start_timeout(), lease.sandbox.start(executor.version_probe(), &kernel))
+            .await
+            .unwrap_or_else(|_| Err(RuntimeError::sandbox("start", "took too long")))?;
     let watch = Watch { limits: &limits, cancel: &CancellationToken::new(), consumer: None, cpus: 1 };
     supervise(&*lease.sandbox, started, Bytes::new(), watch).await
 }

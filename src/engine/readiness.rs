@@ -10,17 +10,22 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 const KEPT: Duration = Duration::from_secs(1);
-/// A probe from outside would not wait longer.
+/// A probe from outside would not wait longer, unless sandboxes are known to take their time.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Answer = Result<(), String>;
 
-#[derive(Default)]
 pub(super) struct Readiness {
+    patience: Duration,
     last: Arc<Mutex<Option<(Instant, Answer)>>>,
 }
 
 impl Readiness {
+    /// Of sandboxes that may take so long until they are ready.
+    pub(super) fn new(start_timeout: Duration) -> Self {
+        Self { patience: CHECK_TIMEOUT.max(start_timeout), last: Arc::default() }
+    }
+
     /// Runs `check`, unless somebody has just done so. It goes on when the caller goes away.
     pub(super) async fn ask<C>(&self, tasks: &TaskTracker, check: C) -> Answer
     where
@@ -32,10 +37,11 @@ impl Readiness {
         {
             return answer.clone();
         }
+        let patience = self.patience;
         let run = tasks.spawn(async move {
-            let answer = timeout(CHECK_TIMEOUT, check).await.unwrap_or_else(|_| {
-                Err(format!("nothing could be run within {} s", CHECK_TIMEOUT.as_secs()))
-            });
+            let answer = timeout(patience, check)
+                .await
+                .unwrap_or_else(|_| Err(format!("nothing could be run within {} ms", patience.as_millis())));
             *last = Some((Instant::now(), answer.clone()));
             answer
         });

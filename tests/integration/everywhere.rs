@@ -47,7 +47,7 @@ fn docker_with_runc_is_no_other() {
 
 #[test]
 fn docker_with_gvisor_is_no_other() {
-    on_docker("runsc", GVISOR_EXECUTION);
+    on_docker("runsc", &gvisor_execution());
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn docker_with_a_newer_gvisor_is_no_other() {
     if docker::answers()
         && (docker::has_runtime(newer) || skip("docker", "it has no runtime runsc-backports"))
     {
-        on_docker(newer, GVISOR_EXECUTION);
+        on_docker(newer, &gvisor_execution());
     }
 }
 
@@ -76,13 +76,13 @@ fn containerd_with_runc_is_no_other() {
 
 #[test]
 fn containerd_with_gvisor_is_no_other() {
-    on_containerd("runsc", GVISOR_EXECUTION);
+    on_containerd("runsc", &gvisor_execution());
 }
 
 #[test]
 fn containerd_with_a_newer_gvisor_is_no_other() {
     match containerd::newer_runsc() {
-        Some(newer) => on_containerd(newer, GVISOR_EXECUTION),
+        Some(newer) => on_containerd(newer, &gvisor_execution()),
         None => drop(skip("containerd", "there is no newer runsc")),
     }
 }
@@ -94,7 +94,10 @@ const NOT_ELSEWHERE: [&str; 2] =
 const EXECUTION: &str = "queue_timeout_ms = 300000\nmax_concurrent = 4";
 /// gVisor's threads wait for each other by spinning: where they have every CPU for themselves, a kernel may not get to its
 /// own work for seconds, and the host stands still.
-const GVISOR_EXECUTION: &str = "queue_timeout_ms = 300000\nmax_concurrent = 4\ncpu_millis = 1500";
+fn gvisor_execution() -> String {
+    let start_timeout_ms = 10_000 * slack();
+    format!("{EXECUTION}\ncpu_millis = 1500\nstart_timeout_ms = {start_timeout_ms}")
+}
 
 fn on_docker(oci_runtime: &str, execution: &str) {
     if docker::answers() {

@@ -21,8 +21,6 @@ use crate::{
 
 /// A killed program whose agent does not tell of its end within this time goes with its container.
 const KILL_PATIENCE: Duration = Duration::from_millis(200);
-/// An interpreter on a busy machine takes seconds.
-const PRESTART_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a running sandbox is looked at for a kill for memory that its first process has survived.
 const OOM_POLL: Duration = Duration::from_millis(10);
 /// And until its program runs: what is killed then is the agent, and its cgroup goes with it in a few milliseconds.
@@ -85,11 +83,11 @@ impl Cell {
     ///
     /// # Errors
     /// [`RuntimeError::NotStarted`] when it does not wait; then nothing else can be started here either.
-    pub(crate) async fn prestart(&self, prestart: &Arc<Prestart>) -> Result<()> {
+    pub(crate) async fn prestart(&self, prestart: &Arc<Prestart>, patience: Duration) -> Result<()> {
         let start = self.as_start(prestart.command.clone(), &self.limits);
         let script = prestart.script.as_str().to_owned();
-        timeout(PRESTART_PATIENCE, self.line.prestart(start, script)).await.unwrap_or_else(|_| {
-            let reason = format!("it does not wait after {} s", PRESTART_PATIENCE.as_secs());
+        timeout(patience, self.line.prestart(start, script)).await.unwrap_or_else(|_| {
+            let reason = format!("it does not wait after {} ms", patience.as_millis());
             Err(RuntimeError::sandbox("start an interpreter ahead", reason))
         })?;
         self.prestart
@@ -191,7 +189,7 @@ impl Cell {
         let word_deadline = Instant::now() + WORD_PATIENCE;
         loop {
             let witness = self.handle.witness().await?;
-            if witness.out_of_memory == Some(true) {
+            if witness.out_of_memory == Some(true) || self.meter.out_of_memory() {
                 return Ok(KILLED);
             }
             let word_may_come = witness.out_of_memory == Some(false) && Instant::now() < word_deadline;

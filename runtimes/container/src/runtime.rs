@@ -1,6 +1,6 @@
 //! The contract's runtime, over any backend.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sandboxd_cgroup::Adopted;
@@ -26,6 +26,8 @@ pub struct ContainerConfig {
     /// Which engine it is, in the words of its configuration: what one engine holds the others don't know.
     pub engine: String,
     pub ready: ReadyPolicy,
+    /// From a container's start until its agent is ready, and from there until an interpreter waits in it.
+    pub start_timeout: Duration,
     /// Limits that the engine may lack, by the operator's own word.
     pub allow_missing: Vec<KernelLimit>,
     /// Where it is counted what stands ready.
@@ -51,7 +53,8 @@ impl ContainerRuntime {
         DirBuilder::new().recursive(true).mode(0o755).create(&config.state_dir).map_err(failed)?;
         let agent = agent_binary::install(&config.state_dir.join("agent")).map_err(failed)?;
         let owner = Owner::claim(&config.state_dir.join("owners"), &config.engine).map_err(failed)?;
-        let yard = Yard::new(backend, owner, agent, config.ready, Arc::clone(&config.stock));
+        let yard =
+            Yard::new(backend, owner, agent, config.ready, config.start_timeout, Arc::clone(&config.stock));
         Ok(Arc::new(Self { name: name.to_owned(), config, yard, tended: OnceCell::new() }))
     }
 

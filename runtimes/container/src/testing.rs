@@ -16,6 +16,8 @@ use crate::{Backend, ContainerConfig, ContainerRuntime, ReadyPolicy};
 /// Sandboxes kept ready while the suite runs: some cases meet one that was made ahead, some one that is made now.
 const WARM: usize = 1;
 
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// An engine to run the suite on.
 pub struct Candidate {
     pub name: &'static str,
@@ -68,6 +70,7 @@ async fn run_one(candidate: &Candidate, folder: &Path) -> Result<(usize, Vec<Str
         state_dir: folder.to_owned(),
         engine: "tested".to_owned(),
         ready: ReadyPolicy { warm: WARM, max_ready: WARM, max_memory_bytes: u64::MAX },
+        start_timeout: START_TIMEOUT * conformance::slack(),
         allow_missing: Vec::new(),
     };
     let runtime = ContainerRuntime::start(candidate.name, Arc::clone(&candidate.backend), config)

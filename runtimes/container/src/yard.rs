@@ -37,8 +37,6 @@ use crate::{
 
 /// Containers that are being made at once: one for each CPU, within these. An engine makes more of them no faster.
 const MAKERS: std::ops::RangeInclusive<usize> = 2..=8;
-/// From a container's start until its agent is ready.
-const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What was taken is replaced this much later, so that the making does not run beside a short program.
 const REFILL_DELAY: Duration = Duration::from_millis(150);
 /// An engine starts no container in less; the program's own limit is installed before its start.
@@ -55,6 +53,7 @@ pub(crate) struct Yard {
     backend: Arc<dyn Backend>,
     owner: Owner,
     agent: PathBuf,
+    start_timeout: Duration,
     makers: Semaphore,
     /// Passed before a maker is waited for by whoever makes ahead, who get half of them: who needs one now finds a maker
     /// free, or waits with others like it.
@@ -80,6 +79,7 @@ impl Yard {
         owner: Owner,
         agent: PathBuf,
         policy: ReadyPolicy,
+        start_timeout: Duration,
         stock: Arc<Stock>,
     ) -> Arc<Self> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -88,6 +88,7 @@ impl Yard {
             backend,
             owner,
             agent,
+            start_timeout,
             makers: Semaphore::new(makers),
             ahead: Semaphore::new(makers / 2),
             live: Mutex::default(),
@@ -192,7 +193,7 @@ impl Yard {
         let Ok(tokio) = Tokio::try_current() else { return };
         let give_back = async move {
             if let Some(prestart) = spec.prestart.as_ref().filter(|_| !cell.is_taken())
-                && let Err(error) = cell.prestart(prestart).await
+                && let Err(error) = cell.prestart(prestart, yard.start_timeout).await
             {
                 tracing::warn!(executor = spec.executor, %error, "no interpreter could be started ahead");
                 return yard.bury(cell);
@@ -259,11 +260,13 @@ impl Yard {
             }
         };
         let line = Line::open(container.stdin, container.stdout);
-        let ready = timeout(READY_TIMEOUT, line.ready()).await.unwrap_or_else(|_| Err(too_late()));
+        let patience = self.start_timeout;
+        let too_late = |_| Err(format!("it is not ready after {} ms", patience.as_millis()));
+        let ready = timeout(patience, line.ready()).await.unwrap_or_else(too_late);
         let meter = Meter::of(Arc::clone(&container.handle), container.pid, examined.gvisor, &limits);
         let cell = Cell::new(name, container.handle, line, meter, examined.gvisor, limits);
         let ready = match (ready, &asked.prestart) {
-            (Ok(()), Some(prestart)) => cell.prestart(prestart).await,
+            (Ok(()), Some(prestart)) => cell.prestart(prestart, patience).await,
             (ready, _) => ready.map_err(|reason| RuntimeError::sandbox("make a container", reason)),
         };
         let cell = Arc::new(cell);
@@ -379,8 +382,4 @@ impl Yard {
         }
         self.owner.resign().map_err(|error| RuntimeError::sandbox("remove the owner's file", error))
     }
-}
-
-fn too_late() -> String {
-    format!("it is not ready after {} s", READY_TIMEOUT.as_secs())
 }

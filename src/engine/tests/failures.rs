@@ -8,7 +8,10 @@ use super::*;
 use crate::engine::custody::DESTROY_ATTEMPTS;
 
 async fn failing(call: Call, fault: Fault) -> (Bench, Result<Report, ExecuteError>) {
-    let bench = Bench::new(|_| Script::prints("done"));
+    disturbed(Bench::new(|_| Script::prints("done")), call, fault).await
+}
+
+async fn disturbed(bench: Bench, call: Call, fault: Fault) -> (Bench, Result<Report, ExecuteError>) {
     let plan = bench.plan(Submission { collect: vec!["*".to_owned()], ..toy() }).await;
     bench.settle().await;
     bench.runtime.disturb(call, fault);
@@ -41,6 +44,22 @@ async fn a_runtime_that_makes_no_sandbox_in_time() {
     assert!(matches!(answer, Err(ExecuteError::RuntimeUnavailable { .. })), "{answer:?}");
     assert!(asked.elapsed() < Duration::from_secs(11));
     bench.settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_host_is_given_the_time_that_it_was_said_to_need() {
+    for (call, takes, is_waited_for) in [
+        (Call::Launch, 55, true),
+        (Call::Launch, 65, false),
+        (Call::Start, 25, true),
+        (Call::Start, 35, false),
+    ] {
+        let minute = |config: &mut EngineConfig| config.start_timeout = Duration::from_secs(60);
+        let bench = Bench::with(minute, |_| Script::prints("done"));
+        let (bench, answer) = disturbed(bench, call, Fault::delay(Duration::from_secs(takes))).await;
+        assert_eq!(answer.is_ok(), is_waited_for, "{call:?} takes {takes} s: {answer:?}");
+        bench.settle().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

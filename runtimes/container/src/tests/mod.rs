@@ -48,6 +48,8 @@ impl Place {
     }
 }
 
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
 fn yard(
     folder: &tempfile::TempDir,
     engine: &Arc<FakeEngine>,
@@ -56,7 +58,7 @@ fn yard(
 ) -> Arc<Yard> {
     let owner = Owner::claim(&folder.path().join("owners"), "made up").unwrap();
     let agent = agent_binary::install(&folder.path().join("agent")).unwrap();
-    Yard::new(Arc::clone(engine) as Arc<dyn crate::Backend>, owner, agent, policy, stock)
+    Yard::new(Arc::clone(engine) as Arc<dyn crate::Backend>, owner, agent, policy, START_TIMEOUT, stock)
 }
 
 fn spec() -> SandboxSpec {

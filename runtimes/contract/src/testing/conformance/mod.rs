@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many times slower than a real machine this one is, from the environment: 1 unless told otherwise, 20 under
 /// software emulation. The one place where times are relaxed.
-fn slack() -> u32 {
+pub fn slack() -> u32 {
     std::env::var("TEST_SLACK").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
