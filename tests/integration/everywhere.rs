@@ -2,10 +2,12 @@
 //! Docker and on containerd, with runc and with gVisor. Each topic lists its own in `ON_ANY_RUNTIME`; they find their daemon by
 //! `support::shared`.
 //!
-//! CONTRACT_CASES names some of them, by parts of their names, and CONTRACT_WITHOUT those that are left out. Prints SKIP and why where an engine does not answer, which is a failure in CI.
+//! CONTRACT_CASES names some of them, by parts of their names, and CONTRACT_WITHOUT those that are left out. Prints SKIP and
+//! why where an engine does not answer, which is a failure in CI.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    process::{Command, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,11 +16,13 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
+
 use crate::{
     collect, containerd, docker,
     engines::skip,
     errors, execute, languages, limits, load,
-    support::{Daemon, slack, with_shared},
+    support::{BINARY, Daemon, assert_status, configuration, free_port, slack, with_shared},
 };
 
 /// A test and its name.
@@ -85,6 +89,25 @@ fn containerd_with_a_newer_gvisor_is_no_other() {
         Some(newer) => on_containerd(newer, &gvisor_execution()),
         None => drop(skip("containerd", "there is no newer runsc")),
     }
+}
+
+/// As the service has it: root for the sake of gVisor's limits, and nothing of what makes a root mighty.
+#[test]
+fn gvisor_is_limited_by_a_root_without_capabilities() {
+    if !containerd::answers() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let runtime = containerd::configuration("runsc", &gvisor_execution());
+    let config = configuration(folder.path(), &format!("\"127.0.0.1:{port}\""), &runtime);
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", BINARY]);
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+    let daemon = Daemon::start_by(command, folder, &config, port);
+    daemon.await_ready();
+    let hog = json!({"language": "python", "code": "print(len(bytearray(512 << 20)))", "limits": {"memory_bytes": 64 << 20}});
+    assert_status(&daemon.execute(&hog), "memory_limit_exceeded");
 }
 
 /// An engine takes no limit on memory below 6 MiB; only who can write the cgroup can.

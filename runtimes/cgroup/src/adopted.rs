@@ -198,12 +198,13 @@ fn places(mounts: &str, groups: &str) -> Vec<(Version, Vec<Controller>, PathBuf)
     places
 }
 
-/// From the text of /proc/self/mounts: the memory controller's, which is v1's where that has it.
+/// From the text of /proc/self/mounts: the memory controller's, which is v1's where that has it. Asked of a file, since the
+/// folder itself is closed to a root without capabilities, and its files are not.
 fn writes_memory(mounts: &str) -> bool {
     let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
     let v1 = mounts.iter().find(|mount| mount.kind == "cgroup" && mount.options.contains(&"memory"));
     let v2 = || mounts.iter().find(|mount| mount.kind == "cgroup2");
-    v1.or_else(v2).is_some_and(|mount| writable(&mount.point))
+    v1.or_else(v2).is_some_and(|mount| writable(&mount.point.join("cgroup.procs")))
 }
 
 /// The path in the line whose controllers are the ones that are looked for.
@@ -293,6 +294,8 @@ mod tests {
     fn whether_limits_can_be_written_is_asked_of_the_mount() {
         let root = tempfile::tempdir().unwrap();
         let here = root.path().display();
+        assert!(!writes_memory(&format!("cgroup2 {here} cgroup2 rw 0 0\n")), "no cgroup");
+        fs::write(root.path().join("cgroup.procs"), "").unwrap();
         assert!(writes_memory(&format!("cgroup2 {here} cgroup2 rw 0 0\n")));
         let gone = format!("cgroup {here}/gone cgroup rw,memory 0 0\ncgroup2 {here} cgroup2 rw 0 0\n");
         assert!(!writes_memory(&gone), "what v1 has, v2 has not");
