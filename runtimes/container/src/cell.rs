@@ -11,7 +11,10 @@ use std::{
 
 use sandboxd_agent::{Start, ToAgent};
 use sandboxd_contract::{Command, Exit, Facts, File, KernelLimits, Prestart, Result, RuntimeError};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     backend::Handle,
@@ -49,6 +52,7 @@ pub(crate) struct Cell {
     prestart: OnceLock<Arc<Prestart>>,
     /// Whether we have killed it, so that its end is no surprise.
     killed: AtomicBool,
+    removed: OnceCell<()>,
     heard: Mutex<Heard>,
 }
 
@@ -61,8 +65,18 @@ impl Cell {
         gvisor: bool,
         limits: KernelLimits,
     ) -> Self {
-        let (killed, heard) = (AtomicBool::new(false), Mutex::default());
-        Self { name, handle, line, meter, gvisor, limits, prestart: OnceLock::new(), killed, heard }
+        Self {
+            name,
+            handle,
+            line,
+            meter,
+            gvisor,
+            limits,
+            prestart: OnceLock::new(),
+            killed: AtomicBool::new(false),
+            removed: OnceCell::new(),
+            heard: Mutex::default(),
+        }
     }
 
     /// A command under limits, as the agent is told.
@@ -133,11 +147,19 @@ impl Cell {
         let cell = Arc::clone(self);
         tokio::spawn(async move {
             if timeout(KILL_PATIENCE, cell.over()).await.is_err()
-                && let Err(error) = cell.handle.remove().await
+                && let Err(error) = cell.remove().await
             {
                 tracing::warn!(sandbox = cell.name, %error, "a killed sandbox is still there");
             }
         });
+    }
+
+    /// Removes the container, once: two removals beside each other meet what the other has left half done.
+    ///
+    /// # Errors
+    /// The engine's; it can be tried again.
+    pub(crate) async fn remove(&self) -> Result<()> {
+        self.removed.get_or_try_init(|| self.handle.remove()).await.copied()
     }
 
     /// Until the program has ended or nothing is heard any more.

@@ -35,6 +35,7 @@ pub(crate) struct Meter {
     /// `None` where the container's processes are not of this host, or its cgroup can't be read.
     group: Option<Mutex<Group>>,
     gvisor: bool,
+    /// When it became ready, before an interpreter was in it.
     own_memory_bytes: u64,
     /// From the program's start on.
     baseline: OnceLock<Baseline>,
@@ -49,6 +50,7 @@ struct Group {
 #[derive(Default)]
 struct Baseline {
     usage: Usage,
+    own_memory_bytes: u64,
     /// Whether the peak began anew with the program.
     peak_is_ours: bool,
 }
@@ -70,19 +72,24 @@ impl Meter {
             }
             None => None,
         };
-        let own_memory_bytes = group.as_ref().and_then(|group| locked(group).adopted.held_memory_bytes());
-        let own_memory_bytes = own_memory_bytes.unwrap_or(UNSEEN_OWN_BYTES).saturating_sub(PARKED_BYTES);
-        Self { handle, group, gvisor, own_memory_bytes, baseline: OnceLock::new() }
+        let mut meter = Self { handle, group, gvisor, own_memory_bytes: 0, baseline: OnceLock::new() };
+        meter.own_memory_bytes = meter.held_memory_bytes().saturating_sub(PARKED_BYTES);
+        meter
     }
 
     /// Counts from here, and installs the limits on top of what the container holds by itself. Once, before the start.
     ///
-    /// In this order: v2's kernel may kill before a limit's writing has ended, and that is a kill of the program's.
+    /// In this order: v2's kernel may kill before a limit's writing has ended, and that is a kill of the program's. An
+    /// interpreter that waits in it already counts as the program's; without one, what the container holds is asked anew,
+    /// since gVisor gives back much of it in its first seconds.
     ///
     /// # Errors
     /// [`RuntimeError::LimitNotHeld`], and whatever the engine answers where only it can install them.
-    pub(crate) async fn begin(&self, limits: &KernelLimits) -> Result<()> {
-        let mut baseline = Baseline::default();
+    pub(crate) async fn begin(&self, limits: &KernelLimits, interpreter_waits: bool) -> Result<()> {
+        let held_bytes = self.held_memory_bytes();
+        let own_memory_bytes =
+            if interpreter_waits { self.own_memory_bytes } else { held_bytes.saturating_sub(PARKED_BYTES) };
+        let mut baseline = Baseline { own_memory_bytes, ..Baseline::default() };
         if let Some(group) = &self.group {
             let mut group = locked(group);
             if let Err(error) = group.adopted.listen() {
@@ -93,9 +100,13 @@ impl Meter {
             group.last = baseline.usage;
         }
         self.baseline.set(baseline).map_err(|_| RuntimeError::sandbox("start", "it was started before"))?;
-        // Not below what is held, where v2's kernel kills before the program is there: it meets that limit at once.
-        let memory_bytes =
-            limits.memory_bytes.saturating_add(self.own_memory_bytes).max(self.held_memory_bytes());
+        let memory_bytes = if self.gvisor && limits.memory_bytes < PARKED_BYTES {
+            // Nothing runs in so little. gVisor has more than that to spare at any moment, and would let it.
+            held_bytes / 2
+        } else {
+            // Not below what is held, where v2's kernel kills before the program is there: it meets that limit at once.
+            limits.memory_bytes.saturating_add(own_memory_bytes).max(held_bytes)
+        };
         let wanted = KernelLimits { memory_bytes, ..*limits };
         let installed = match self.install(&wanted) {
             Ok(true) => Ok(()),
@@ -169,7 +180,7 @@ impl Meter {
     }
 
     fn facts(&self, usage: &Usage) -> Facts {
-        let unknown = Baseline::default();
+        let unknown = Baseline { own_memory_bytes: self.own_memory_bytes, ..Baseline::default() };
         let baseline = self.baseline.get().unwrap_or(&unknown);
         let base = &baseline.usage;
         let since = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before.unwrap_or(0)));
@@ -183,7 +194,7 @@ impl Meter {
         let tasks = peaked(usage.tasks_peak, base.tasks_peak).filter(|_| !self.gvisor);
         Facts {
             cpu_time: usage.cpu_time.map(|time| time.saturating_sub(base.cpu_time.unwrap_or_default())),
-            memory_peak_bytes: memory.map(|peak| peak.saturating_sub(self.own_memory_bytes)),
+            memory_peak_bytes: memory.map(|peak| peak.saturating_sub(baseline.own_memory_bytes)),
             oom_kills: since(usage.oom_kills, base.oom_kills),
             tasks_peak: tasks.map(|tasks| tasks.saturating_sub(OWN_TASKS)),
             // gVisor counts its guest's tasks itself, and tells nobody whom it refused.

@@ -53,7 +53,7 @@ impl ContainerSandbox {
         let cell = &self.cell;
         // Before anything is installed or put, lest the sandbox is killed for memory before anybody looks.
         self.watchman = Some(tokio::spawn(Arc::clone(cell).watch_memory()).abort_handle());
-        cell.meter.begin(limits).await?;
+        cell.meter.begin(limits, cell.is_taken()).await?;
         cell.line.put(std::mem::take(&mut self.files)).await?;
         if cell.is_taken() {
             cell.line.resume().await

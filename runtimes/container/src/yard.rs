@@ -282,7 +282,7 @@ impl Yard {
     /// # Errors
     /// The engine's; it stays known, so that it can be tried again.
     pub(crate) async fn remove(&self, cell: &Cell) -> Result<()> {
-        cell.handle.remove().await?;
+        cell.remove().await?;
         lock(&self.live).remove(&cell.name);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! An engine that is made up: its containers are tasks that speak an agent's frames, and do what the program is called.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -27,12 +27,16 @@ pub(super) struct FakeEngine {
     pub down: Arc<AtomicBool>,
     /// A container that can't be removed.
     pub stuck: Arc<Mutex<Option<String>>>,
+    leaving: Arc<Mutex<BTreeSet<String>>>,
     /// How long a container takes to be made.
     pub slow: Mutex<Duration>,
     pub updates: Arc<AtomicUsize>,
     /// What an agent says first.
     pub version: Mutex<Option<u32>>,
 }
+
+/// How long a container takes to be removed.
+pub(super) const REMOVAL: Duration = Duration::from_millis(100);
 
 /// The owner of what the engine itself has lost.
 pub(super) const NOBODY: &str = "nobody";
@@ -83,6 +87,7 @@ impl FakeEngine {
             containers: Arc::clone(&self.containers),
             down: Arc::clone(&self.down),
             stuck: Arc::clone(&self.stuck),
+            leaving: Arc::clone(&self.leaving),
             updates: Arc::clone(&self.updates),
         })
     }
@@ -133,6 +138,7 @@ struct FakeHandle {
     containers: Arc<Mutex<BTreeMap<String, Held>>>,
     down: Arc<AtomicBool>,
     stuck: Arc<Mutex<Option<String>>>,
+    leaving: Arc<Mutex<BTreeSet<String>>>,
     updates: Arc<AtomicUsize>,
 }
 
@@ -155,6 +161,11 @@ impl Handle for FakeHandle {
         if self.stuck.lock().unwrap().as_ref() == Some(&self.name) {
             return Err(RuntimeError::sandbox("remove", "device or resource busy"));
         }
+        if !self.leaving.lock().unwrap().insert(self.name.clone()) {
+            return Err(RuntimeError::sandbox("remove", "somebody else is at it"));
+        }
+        tokio::time::sleep(REMOVAL).await;
+        self.leaving.lock().unwrap().remove(&self.name);
         if let Some(held) = self.containers.lock().unwrap().remove(&self.name)
             && let Some(agent) = held.agent
         {

@@ -8,7 +8,7 @@ use sandboxd_contract::{
 };
 use tokio::io::AsyncReadExt as _;
 
-use super::{LIMITS, Place, command, eventually, spec};
+use super::{LIMITS, Place, command, engine::REMOVAL, eventually, spec};
 use crate::sandbox::ContainerSandbox;
 
 async fn sandbox(place: &Place) -> ContainerSandbox {
@@ -104,6 +104,20 @@ async fn an_agent_that_does_not_kill_loses_its_container() {
     assert_eq!(started.process.wait().await.unwrap(), Exit::Signal(9));
     assert_eq!(place.engine.names(), Vec::<String>::new());
     sandbox.destroy().await.unwrap();
+}
+
+/// As on a slow host: the kill is still removing the container when the sandbox is destroyed.
+#[tokio::test(start_paused = true)]
+async fn a_container_is_removed_by_one_at_a_time() {
+    let place = Place::new(0);
+    let mut sandbox = sandbox(&place).await;
+    let started = start(&mut sandbox, &["stuck"]).await;
+    started.process.signal(Signal::Kill).await.unwrap();
+    // The patience of a kill, and half of the removal.
+    tokio::time::sleep(Duration::from_millis(200) + REMOVAL / 2).await;
+    assert_eq!(place.engine.names().len(), 1);
+    sandbox.destroy().await.unwrap();
+    assert_eq!(place.engine.names(), Vec::<String>::new());
 }
 
 /// An agent that is killed before it can start anything takes the container along.
