@@ -118,8 +118,11 @@ const EXECUTION: &str = "queue_timeout_ms = 300000\nmax_concurrent = 4";
 /// gVisor's threads wait for each other by spinning: where they have every CPU for themselves, a kernel may not get to its
 /// own work for seconds, and the host stands still.
 fn gvisor_execution() -> String {
-    let start_timeout_ms = 10_000 * slack();
-    format!("{EXECUTION}\ncpu_millis = 1500\nstart_timeout_ms = {start_timeout_ms}")
+    let times_ms = 10_000 * slack().min(6);
+    format!(
+        "{EXECUTION}\ncpu_millis = 1500\nstart_timeout_ms = {times_ms}\n\
+         [limits.default]\nwall_time_ms = {times_ms}\ncpu_time_ms = {times_ms}"
+    )
 }
 
 fn on_docker(oci_runtime: &str, execution: &str) {

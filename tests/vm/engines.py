@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """Docker and containerd under a real systemd with cgroup v2, with our package and its drop-ins: the same verdicts as
-anywhere, and nothing left of a daemon that was killed. Without gVisor: in an emulated machine it takes longer to start
-than the daemon waits.
+anywhere, and nothing left of a daemon that was killed; containerd with gVisor as well.
 
 Runs as root in the machine of engines.sh, after service.py.
 """
@@ -24,12 +23,14 @@ CONFIGURATION = """
 [execution]
 runtime = "{kind}"
 max_concurrent = 2
+start_timeout_ms = 120000
 [limits.default]
 wall_time_ms = 60000
 cpu_time_ms = 60000
 [limits.max]
 wall_time_ms = 60000
 [runtimes.{kind}]
+oci_runtime = "{oci_runtime}"
 """
 
 
@@ -64,14 +65,15 @@ def left():
     return [containers, json.loads(docker("GET", "/containers/json?all=1")), shims(), cgroups()]
 
 
-def start(kind):
-    """The daemon with this runtime alone, as its drop-in says."""
+def start(kind, oci_runtime):
+    """The daemon with this runtime alone, as its drop-ins say."""
     run("systemctl", "stop", SERVICE)
-    CONFIG.write_text(CONFIGURATION.format(kind=kind))
+    CONFIG.write_text(CONFIGURATION.format(kind=kind, oci_runtime=oci_runtime))
     CONFIG.parent.chmod(0o755)
     shutil.rmtree(DROP_INS, ignore_errors=True)
     DROP_INS.mkdir(parents=True)
-    shutil.copy(f"/{kind}.conf", DROP_INS)
+    for name in [kind] if oci_runtime == "runc" else [kind, "gvisor"]:
+        shutil.copy(f"/{name}.conf", DROP_INS)
     run("systemctl", "daemon-reload")
     run("systemctl", "start", SERVICE)
     wait_for("readiness", lambda: request("GET", "/readyz")[0] == 200)
@@ -99,8 +101,8 @@ def killed():
     wait_for("nothing left", lambda: not any(left()))
 
 
-def all_hold(kind):
-    start(kind)
+def all_hold(kind, oci_runtime="runc"):
+    start(kind, oci_runtime)
     (runtime,) = json.loads(request("GET", "/api/runtimes")[1])["runtimes"]
     assert runtime["available"] and all(limit["held"] for limit in runtime["limits"].values()), runtime
     driver = runtime["details"].get("cgroups") or runtime["details"]["cgroup"]
@@ -120,8 +122,8 @@ def tests_pass(*command, **environment):
     wait_for("nothing left", lambda: not any(left()))
 
 
-def conforms(kind):
-    tests_pass(f"/conformance-{kind}", SANDBOXD_TEST_OCI_RUNTIMES="runc")
+def conforms(kind, oci_runtime="runc"):
+    tests_pass(f"/conformance-{kind}", SANDBOXD_TEST_OCI_RUNTIMES=oci_runtime)
 
 
 # What a client sees, by the tests whose languages are here.
@@ -129,9 +131,9 @@ CONTRACT = ["limits::", "execute::", "collect::", "errors::"]
 OTHER_LANGUAGES = ["compile", "no_further_descriptor", "requests_that_can_not_be_believed", "a_fork_bomb_is_gone_soon"]
 
 
-def keeps_the_contract(kind):
+def keeps_the_contract(kind, runtime="runc"):
     topics = {"CONTRACT_CASES": ",".join(CONTRACT), "CONTRACT_WITHOUT": ",".join(OTHER_LANGUAGES)}
-    tests_pass("/contract", "--nocapture", f"everywhere::{kind}_with_runc_is_no_other", **topics)
+    tests_pass("/contract", "--nocapture", f"everywhere::{kind}_with_{runtime}_is_no_other", **topics)
 
 
 def check_engines_start():
@@ -175,6 +177,18 @@ def check_containerd_conforms():
 
 def check_containerd_keeps_the_contract():
     keeps_the_contract("containerd")
+
+
+def check_gvisor_holds():
+    all_hold("containerd", "runsc")
+
+
+def check_gvisor_conforms():
+    conforms("containerd", "runsc")
+
+
+def check_gvisor_keeps_the_contract():
+    keeps_the_contract("containerd", "gvisor")
 
 
 main("the engines", globals())

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# engines.sh SUITE...: Debian 12 (bookworm), 13 (trixie) or the next one (forky) with the Docker, containerd and runc of
-# that Debian, its own kernel and systemd, in an emulated machine in which our package is installed; what is tried there
-# is in service.py and engines.py, the conformance suite and the tests of the HTTP contract of both engines with runc.
+# engines.sh SUITE...: Debian 12 (bookworm), 13 (trixie) or the next one (forky) with the Docker, containerd, runc and
+# runsc of that Debian, its own kernel and systemd, in an emulated machine in which our package is installed; what is tried
+# there is in service.py and engines.py, the conformance suite and the tests of the HTTP contract of both engines.
 # The images of the languages are those that this host's Docker has.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -30,7 +30,7 @@ install -D -m 644 "$package" "$work/over/sandboxd.deb"
 install -D -m 644 -t "$work/over/etc/systemd/system" tests/vm/check.service
 install -m 755 tests/vm/check.sh "$work/over/check"
 install -m 644 tests/vm/{machine,service,engines}.py "$work/over/"
-install -m 644 systemd/{docker,containerd}.conf "$work/over/"
+install -m 644 systemd/{docker,containerd,gvisor}.conf "$work/over/"
 for kind in docker containerd; do
   strip -o "$work/over/conformance-$kind" "$(test_program "sandboxd-$kind" conformance)"
 done
@@ -41,10 +41,10 @@ curl -fsS --unix-socket /var/run/docker.sock -o "$work/payload/images.tar" \
   "http://docker/images/get?names=sandboxd/python:latest&names=sandboxd/bash:latest"
 for suite in "$@"; do
   echo "== $suite"
-  debian "$suite" "$suite" 3G systemd,systemd-sysv,python3,dbus,kmod,docker.io,containerd,runc,iptables,apparmor,procps "$hook"
+  debian "$suite" "$suite" 3G systemd,systemd-sysv,python3,dbus,kmod,docker.io,containerd,runc,runsc,iptables,apparmor,procps "$hook"
   # By now the tools that make it are there.
   [ -e "$work/payload.ext4" ] || disk "$work/payload" 512M "$work/payload.ext4"
   initrd "$work/initrd.gz" "$cache/$suite/modules" "$work/over"
-  kernel=$cache/$suite/vmlinuz memory_mib=3072 SANDBOXD_VM_TIMEOUT_S=1800 boot_systemd "$suite" "$work/initrd.gz" \
+  kernel=$cache/$suite/vmlinuz memory_mib=3072 SANDBOXD_VM_TIMEOUT_S=5400 boot_systemd "$suite" "$work/initrd.gz" \
     -drive "file=$work/payload.ext4,format=raw,if=virtio,snapshot=on"
 done

@@ -32,10 +32,10 @@ kernel() {
 }
 
 # debian NAME SUITE SIZE PACKAGES [HOOK]: a Debian with systemd on a disk of its own, NAME.ext4, made once and never
-# written to. Ends the script where there is none and no root to make it.
+# written to, unless it is asked for another way. Ends the script where there is none and no root to make it.
 debian() {
   local name=$1 suite=$2 size=$3 packages=$4 hook=${5:-true} work missing=()
-  [ -e "$cache/$name.ext4" ] && return
+  [ -e "$cache/$name.ext4" ] && [ "$*" = "$(cat "$cache/$name.asked" 2>/dev/null)" ] && return
   if [ "$(id -u)" -ne 0 ]; then
     echo "SKIP the machine with $suite: to make its disk takes root, once"
     [ -z "${CI:-}" ]
@@ -53,6 +53,7 @@ debian() {
   tar -xf "$work/base.tar" -C "$work/root" --exclude './dev/*'
   if [ -e "$work/root/boot/vmlinuz" ]; then own_kernel "$work/root" "$cache/$name"; fi
   disk "$work/root" "$size" "$cache/$name.ext4"
+  echo "$*" >"$cache/$name.asked"
   rm -rf "$work"
 }
 
