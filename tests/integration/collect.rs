@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::everywhere::{Case, cases};
-use crate::support::{assert_status, shared};
+use crate::support::{assert_status, shared, slack};
 
 pub(crate) const ON_ANY_RUNTIME: &[Case] = cases![
     what_matches_comes_back,
@@ -53,7 +53,7 @@ fn links_and_special_files_stay_behind() {
 fn files_come_back_after_a_failure_too() {
     let answer = shared().execute(&json!({
         "language": "bash", "code": "echo partial > result; sleep 60", "collect": ["result"],
-        "limits": { "wall_time_ms": 300 }, "output_encoding": "base64",
+        "limits": { "wall_time_ms": 300 * slack() }, "output_encoding": "base64",
     }));
     assert_status(&answer, "time_limit_exceeded");
     assert_eq!(answer["files"][0]["content"], "cGFydGlhbAo=");

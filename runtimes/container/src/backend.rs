@@ -81,7 +81,7 @@ pub trait Handle: Send + Sync + 'static {
         None
     }
 
-    /// Kills everything in it and removes all of it; idempotent, also when parts are gone.
+    /// Kills everything in it and removes all of it; idempotent, also when parts are gone. Never twice at once.
     async fn remove(&self) -> Result<()>;
 }
 

@@ -21,6 +21,7 @@ use nix::libc::SIGKILL;
 use prost_types::Any;
 use sandboxd_container::backend::{Handle, Witness};
 use sandboxd_contract::{KernelLimit, KernelLimits, Result, RuntimeError};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     Shared, cgroups,
@@ -42,6 +43,9 @@ pub(crate) struct Parts {
 const RESOURCES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 const KILL_TRIES: u32 = 3;
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
+/// containerd runs the OCI runtime once more to clear up after a shim that is gone.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+const NOTICE_POLL: Duration = Duration::from_millis(100);
 
 pub(crate) struct ContainerdHandle {
     shared: Arc<Shared>,
@@ -49,14 +53,11 @@ pub(crate) struct ContainerdHandle {
     name: String,
     gvisor: bool,
     parts: Mutex<Parts>,
-    /// One removal at a time; whether one has succeeded.
-    removed: tokio::sync::Mutex<bool>,
 }
 
 impl ContainerdHandle {
     pub(crate) fn new(shared: Arc<Shared>, owner: String, name: String, parts: Parts, gvisor: bool) -> Self {
-        let (parts, removed) = (Mutex::new(parts), tokio::sync::Mutex::new(false));
-        Self { shared, owner, name, gvisor, parts, removed }
+        Self { shared, owner, name, gvisor, parts: Mutex::new(parts) }
     }
 
     pub(crate) fn made(&self, part: impl FnOnce(&mut Parts)) {
@@ -137,7 +138,14 @@ impl ContainerdHandle {
                 return Err(trouble);
             }
         }
-        self.end_task().await
+        // Until it has noticed, it refuses whatever is for that shim.
+        let deadline = Instant::now() + NOTICED_WITHIN;
+        loop {
+            match self.end_task().await {
+                Err(_) if Instant::now() < deadline => sleep(NOTICE_POLL).await,
+                ended => return ended,
+            }
+        }
     }
 
     /// Kills every process and waits for the first to be gone. A kill may come to nothing while a task is starting.
@@ -224,11 +232,6 @@ impl Handle for ContainerdHandle {
     }
 
     async fn remove(&self) -> Result<()> {
-        let mut removed = self.removed.lock().await;
-        if !*removed {
-            self.remove_parts().await.map_err(|trouble| trouble.on_use("remove the container"))?;
-            *removed = true;
-        }
-        Ok(())
+        self.remove_parts().await.map_err(|trouble| trouble.on_use("remove the container"))
     }
 }
