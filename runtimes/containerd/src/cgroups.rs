@@ -34,6 +34,20 @@ pub(crate) fn path(driver: CgroupDriver, owner: &str, name: &str) -> String {
     }
 }
 
+/// Makes what all our groups of v2 are below, once. Whoever makes it takes it for a container's own: gVisor waits at that
+/// container's end for it to be empty of all others, in vain, and then gives up.
+pub(crate) fn make_subtree(driver: CgroupDriver, root: &Path) {
+    if driver == CgroupDriver::Systemd || !is_unified(root) {
+        return;
+    }
+    match std::fs::create_dir(root.join(SUBTREE)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            tracing::debug!(%error, "the engine has to make {SUBTREE}");
+        }
+        _ => {}
+    }
+}
+
 /// Removes what is left of a container's cgroup, and whoever still lives in it. Blocks for half a second at most.
 pub(crate) fn remove(root: &Path, owner: &str, name: &str) -> io::Result<()> {
     let folder = folder_name(owner, name);
@@ -61,10 +75,14 @@ pub(crate) fn of_folder(folder: &str) -> Option<(String, String)> {
 
 /// Whether this host has the unified hierarchy, and whether memory and swap can be limited together.
 pub(crate) fn examine(root: &Path) -> (bool, bool) {
-    if root.join("cgroup.controllers").exists() {
+    if is_unified(root) {
         return (true, true);
     }
     (false, root.join("memory/memory.memsw.limit_in_bytes").exists())
+}
+
+fn is_unified(root: &Path) -> bool {
+    root.join("cgroup.controllers").exists()
 }
 
 fn remove_one(folder: &Path) -> io::Result<()> {
@@ -127,6 +145,19 @@ mod tests {
     fn both_drivers_forms() {
         assert_eq!(path(CgroupDriver::Cgroupfs, "house", "one"), "/sandboxd-containerd/house.one");
         assert_eq!(path(CgroupDriver::Systemd, "house", "one"), "sandboxd-containerd.slice:house:one");
+    }
+
+    #[test]
+    fn what_they_are_below_is_made_where_an_engine_would_take_it_for_a_containers() {
+        let v1 = tempfile::tempdir().unwrap();
+        let v2 = tempfile::tempdir().unwrap();
+        std::fs::write(v2.path().join("cgroup.controllers"), "memory pids\n").unwrap();
+        make_subtree(CgroupDriver::Cgroupfs, v1.path());
+        make_subtree(CgroupDriver::Systemd, v2.path());
+        assert!(!v1.path().join(SUBTREE).exists() && !v2.path().join(SUBTREE).exists());
+        make_subtree(CgroupDriver::Cgroupfs, v2.path());
+        make_subtree(CgroupDriver::Cgroupfs, v2.path());
+        assert!(v2.path().join(SUBTREE).is_dir());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! made with the label that keeps it, so there is no moment without; a lease would do the same with two writes more.
 //! The record refers to the snapshot, and a task is a process.
 
-use std::{collections::HashMap, io::ErrorKind, sync::Arc};
+use std::{collections::HashMap, io::ErrorKind, path::Path, sync::Arc};
 
 use containerd_client::{
     services::v1::{
@@ -84,8 +84,12 @@ impl Step<'_> {
     }
 
     async fn pipes(&self) -> Result<Ends> {
-        let fifos = self.fifos.clone();
-        let made = tokio::task::spawn_blocking(move || fifos.make()).await.map_err(std::io::Error::other);
+        let (fifos, driver) = (self.fifos.clone(), self.shared.config.cgroup_driver);
+        let make = move || {
+            cgroups::make_subtree(driver, Path::new(cgroups::ROOT));
+            fifos.make()
+        };
+        let made = tokio::task::spawn_blocking(make).await.map_err(std::io::Error::other);
         let made = made.flatten();
         if !made.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists) {
             self.handle.made(|parts| parts.fifos = true);
