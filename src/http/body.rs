@@ -119,7 +119,7 @@ async fn read(body: &mut Body, max_bytes: usize, mut take: impl FnMut(&Bytes) ->
     Ok(())
 }
 
-fn exhausted() -> Problem {
+pub(super) fn exhausted() -> Problem {
     let detail = "requests and answers that are on their way fill the memory there is for them";
     Problem::new(Code::Overloaded, detail).retry_after(RETRY_EXHAUSTED)
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use uuid::Uuid;
 
+use super::budget::Held;
 use super::business::UntilHandedOver;
 use super::problem::{Code, EXECUTION_ID, Problem};
 use super::wire::Encoding;
@@ -86,9 +87,22 @@ async fn answer(api: &Api, request: Request) -> Result<Answer, Problem> {
     }
     let report = api.engine.execute(plan, None).await.and_then(own_end);
     let report = report.map_err(|error| Problem::of_execution(error, id))?;
+    let unwritten = room_for(&report, api).map_err(|problem| problem.with_id(id))?;
     let body = write(report, output_encoding).await.map_err(|problem| problem.with_id(id))?;
+    drop(unwritten);
     let until_handed_over = UntilHandedOver::new((turn, api.budget.hold(body.len())));
     Ok(Answer { id, body, until_handed_over })
+}
+
+/// Programs may say more than clients take, and faster than it is written: what is large is only written where there is
+/// room for it.
+fn room_for(report: &Report, api: &Api) -> Result<Held, Problem> {
+    let bytes = response::size_hint(report);
+    if bytes > INLINE_BYTES && api.budget.exhausted() {
+        api.engine.metrics().refused(Refusal::Memory);
+        return Err(body::exhausted());
+    }
+    Ok(api.budget.hold(bytes))
 }
 
 /// Two verdicts are none of the program's: where somebody waits for the answer, they are errors.
