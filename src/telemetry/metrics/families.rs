@@ -109,7 +109,7 @@ impl Families {
             )?,
             refusals: list.counters(
                 "sandboxd_refusals_total",
-                "Requests that were not executed, though they could have been: queue_full, queue_timeout, draining, runtime_unavailable, memory",
+                "Requests that got no result, though they could have had one: queue_full, queue_timeout, draining, runtime_unavailable, memory",
                 &["reason"],
             )?,
             queue_length: list.gauge("sandboxd_queue_length", "Executions that wait for their turn")?,
