@@ -34,8 +34,8 @@ pub(crate) fn path(driver: CgroupDriver, owner: &str, name: &str) -> String {
     }
 }
 
-/// Makes what all our groups of v2 are below, once. Whoever makes it takes it for a container's own: gVisor waits at that
-/// container's end for it to be empty of all others, in vain, and then gives up.
+/// Makes what all our groups of v2 are below, where it is not there. Whoever makes it takes it for a container's own: gVisor
+/// waits at that container's end for it to be empty of all others, in vain, and then gives up.
 pub(crate) fn make_subtree(driver: CgroupDriver, root: &Path) {
     if driver == CgroupDriver::Systemd || !is_unified(root) {
         return;
